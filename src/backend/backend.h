@@ -1,0 +1,58 @@
+/* backend/backend.h - who runs programs.
+ *
+ * A backend makes a plan of a program: kernels chosen, operations fused, the
+ * workspace sized.  It names the first operation, format or shape that it has no
+ * kernel for; it never moves work elsewhere in silence (DESIGN 3.2).
+ *
+ * Threads: a device and its plans belong to one thread at a time.
+ */
+#ifndef LM_BACKEND_H
+#define LM_BACKEND_H
+
+#include "base/compiler.h"
+#include "tensor/program.h"
+#include "tensor/step.h"
+
+typedef struct lm_device lm_device;
+typedef struct lm_plan lm_plan;
+
+typedef struct {
+    uint32_t n_threads; /* 0: the backend's default */
+    const char *isa;    /* NULL: the best there is; else "avx512", "avx2", "portable" */
+} lm_device_options;
+
+typedef struct {
+    char name[96];     /* "cpu avx512, 2 threads": what people see */
+    char numerics[64]; /* numerics id: equal ids give equal bits (N1) */
+    uint32_t n_threads;
+} lm_device_info;
+
+typedef struct {
+    uint32_t max_tokens;   /* of a step */
+    uint32_t max_rows;     /* wanted rows of a step */
+    uint32_t max_segments; /* of a step */
+    uint32_t max_context;  /* positions of a session */
+    lm_kv_format kv;
+} lm_plan_options;
+
+typedef struct {
+    const char *name;
+    lm_kv_format default_kv;
+    lm_status (*open)(lm_device **out, const lm_device_options *o, lm_error *err);
+    void (*close)(lm_device *d);
+    void (*info)(const lm_device *d, lm_device_info *out);
+
+    /* LM_ERR_UNSUPPORTED with "cpu has no kernel for …". Keeps d and p. */
+    lm_status (*compile)(lm_device *d, const lm_program *p, const lm_plan_options *o, lm_plan **out,
+                         lm_error *err);
+    uint64_t (*plan_bytes)(const lm_plan *p); /* exact, all that run() will use */
+    lm_status (*run)(lm_plan *p, const lm_step *s, lm_error *err);
+    void (*plan_free)(lm_plan *p);
+} lm_backend;
+
+extern const lm_backend lm_backend_ref, lm_backend_cpu;
+
+/* NULL: no such backend. */
+const lm_backend *lm_backend_by_name(const char *name);
+
+#endif
