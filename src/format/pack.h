@@ -26,7 +26,7 @@ lm_status lm_packfile_open(lm_packfile **out, const char *path, bool with_weight
                            lm_error *err) LM_NODISCARD;
 void lm_packfile_close(lm_packfile *p); /* NULL is fine */
 lm_pack_kind lm_packfile_kind(const lm_packfile *p);
-const char *lm_packfile_path(const lm_packfile *p);
+const char *lm_packfile_path(const lm_packfile *p); /* absolute; the file for GGUF */
 
 /* config.json as parsed, or for GGUF an object of every metadata key whose
  * value is a number, boolean, string or an array of at most 65,536 of these
@@ -48,5 +48,7 @@ const lm_tensor *lm_packfile_find(const lm_packfile *p, const char *name); /* NU
 uint64_t lm_packfile_weight_bytes(const lm_packfile *p);                   /* sum over files */
 size_t lm_packfile_n_maps(const lm_packfile *p);
 const lm_map *lm_packfile_map(const lm_packfile *p, size_t i);
+/* MLX layers whose bits or group had to be inferred from shapes. */
+size_t lm_packfile_n_inferred(const lm_packfile *p);
 
 #endif

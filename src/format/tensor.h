@@ -12,17 +12,18 @@
 #include "base/map.h"
 #include "quant/quant.h"
 
-enum { LM_MAX_DIMS = 4 };
+enum { LM_MAX_DIMS = 8 }; /* text models have 4; the vision tower beside one may have 5 */
 
 typedef struct {
-    const char *name; /* as the user's file spells it; ends with NUL */
-    const lm_quant *quant;
-    uint32_t n_dims; /* 0 for a scalar */
+    const char *name;      /* as the user's file spells it; ends with NUL */
+    const lm_quant *quant; /* NULL: integers and others that are no number format of ours */
+    const char *dtype;     /* as the file calls it: "BF16", "U32", "Q4_K"; never NULL */
+    uint32_t n_dims;       /* 0 for a scalar */
     uint64_t dims[LM_MAX_DIMS];
     uint64_t n_elems;
-    const uint8_t *plane[LM_QUANT_PLANES];
+    const uint8_t *plane[LM_QUANT_PLANES]; /* without a quant: plane 0 is the bytes */
     uint64_t n_bytes[LM_QUANT_PLANES];
-    const lm_map *map; /* for lm_map_check() and for error messages */
+    const lm_map *map; /* for lm_map_check() and for error messages; NULL in memory */
 } lm_tensor;
 
 #endif
