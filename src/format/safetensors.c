@@ -90,7 +90,7 @@ static lm_status read_entry(const char *key, const json_t *v, const uint8_t *byt
     lm_tensor_decl d = { 0 };
     lm_tensor t;
     lm_quoted_buf q;
-    uint64_t from, to;
+    uint64_t from = 0, to = 0;
 
     LM_TRY(lm_tensors_name(out, key, strlen(key), &d.name, err));
     lm_quoted_z(&q, d.name);

@@ -1,0 +1,201 @@
+/* Opening packs: the small ones in tests/data always, the golden sets when they are there. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/fail.h"
+#include "format/folder.h"
+#include "format/gguf.h"
+#include "format/pack.h"
+
+static lm_packfile *open_ok(const char *path)
+{
+    lm_error err = { 0 };
+    lm_packfile *p = NULL;
+    if (lm_packfile_open(&p, path, true, &err) != LM_OK)
+        fail_msg("%s: %s", path, err.text);
+    return p;
+}
+
+static const lm_tensor *tensor(const lm_packfile *p, const char *name)
+{
+    const lm_tensor *t = lm_packfile_find(p, name);
+    if (!t)
+        fail_msg("no tensor %s in %s", name, lm_packfile_path(p));
+    return t;
+}
+
+static void a_folder_of_safetensors_opens(void **state)
+{
+    (void)state;
+    lm_packfile *p = open_ok(LM_TEST_DATA "/packs/llama");
+    const lm_tensor *t = tensor(p, "model.embed_tokens.weight");
+    char file[4096];
+    json_t *g = NULL;
+
+    assert_int_equal(lm_packfile_kind(p), LM_PACK_SAFETENSORS);
+    assert_string_equal(t->dtype, "BF16");
+    assert_int_equal(t->quant->kind, LM_Q_BF16);
+    assert_int_equal(t->n_dims, 2);
+    assert_int_equal(t->dims[0], 320);
+    assert_int_equal(t->dims[1], 64);
+    assert_int_equal(t->n_elems, 320 * 64);
+    assert_int_equal(t->n_bytes[0], 320 * 64 * 2);
+    assert_string_equal(json_string_value(json_object_get(lm_packfile_config(p), "model_type")), "llama");
+    assert_null(lm_packfile_find(p, "model.embed_tokens"));
+    assert_null(lm_packfile_gguf(p));
+    assert_true(*lm_packfile_file(p, "config.json", file, sizeof file));
+    assert_false(*lm_packfile_file(p, "tokenizer.json", file, sizeof file));
+    assert_false(*lm_packfile_file(p, "../llama/config.json", file, sizeof file));
+    assert_int_equal(lm_packfile_json(p, "generation_config.json", 1 << 20, &g, NULL), LM_OK);
+    assert_true(json_is_object(g));
+    json_decref(g);
+    assert_int_equal(lm_packfile_json(p, "nothing.json", 1 << 20, &g, NULL), LM_OK);
+    assert_null(g);
+    lm_packfile_close(p);
+}
+
+static void an_mlx_triple_is_one_tensor(void **state)
+{
+    (void)state;
+    lm_packfile *p = open_ok(LM_TEST_DATA "/packs/llama-mlx-q4");
+    const lm_tensor *t = tensor(p, "model.layers.0.mlp.down_proj.weight");
+    assert_string_equal(t->quant->name, t->dtype);
+    assert_int_equal(t->quant->kind, LM_Q_AFFINE);
+    assert_int_equal(t->quant->bits, 4);
+    assert_int_equal(t->quant->block_elems, 32);
+    assert_int_equal(t->quant->scale_kind, LM_Q_BF16);
+    assert_int_equal(t->dims[0], 64);
+    assert_int_equal(t->dims[1], 96);
+    assert_int_equal(t->n_bytes[0], 64 * 48);
+    assert_int_equal(t->n_bytes[1], 64 * 3 * 2);
+    assert_int_equal(t->n_bytes[2], 64 * 3 * 2);
+    assert_null(lm_packfile_find(p, "model.layers.0.mlp.down_proj.scales"));
+    assert_null(lm_packfile_find(p, "model.layers.0.mlp.down_proj.biases"));
+    assert_int_equal(lm_packfile_n_inferred(p), 0);
+    lm_packfile_close(p);
+}
+
+static void per_layer_entries_choose_the_bits(void **state)
+{
+    (void)state;
+    lm_packfile *p = open_ok(LM_TEST_DATA "/packs/llama-mlx-mixed");
+    assert_int_equal(tensor(p, "model.embed_tokens.weight")->quant->bits, 8);
+    assert_int_equal(tensor(p, "model.layers.0.mlp.down_proj.weight")->quant->bits, 6);
+    assert_int_equal(tensor(p, "model.layers.0.mlp.down_proj.weight")->dims[1], 96);
+    assert_int_equal(tensor(p, "model.layers.0.mlp.up_proj.weight")->quant->bits, 4);
+    assert_int_equal(lm_packfile_n_inferred(p), 0);
+    lm_packfile_close(p);
+}
+
+static void a_gguf_file_opens_with_its_metadata(void **state)
+{
+    (void)state;
+    lm_packfile *p = open_ok(LM_TEST_DATA "/packs/llama-Q4_0.gguf");
+    const lm_tensor *t = tensor(p, "blk.0.ffn_down.weight");
+    const char *s = NULL;
+    size_t n = 0;
+    assert_int_equal(lm_packfile_kind(p), LM_PACK_GGUF);
+    assert_string_equal(t->dtype, "Q4_0");
+    assert_int_equal(t->quant->kind, LM_Q_Q4_0);
+    assert_int_equal(t->dims[0], 64); /* outermost first: outputs, then inputs */
+    assert_int_equal(t->dims[1], 96);
+    assert_int_equal(t->n_bytes[0], 64 * 96 / 32 * 18);
+    assert_true(lm_gguf_str(lm_packfile_gguf(p), "general.architecture", &s, &n));
+    assert_int_equal(n, 5);
+    assert_memory_equal(s, "llama", 5);
+    assert_string_equal(json_string_value(json_object_get(lm_packfile_config(p), "general.architecture")),
+                        "llama");
+    assert_true(json_integer_value(json_object_get(lm_packfile_config(p), "llama.block_count")) > 0);
+    lm_packfile_close(p);
+}
+
+static void weights_may_be_left_out(void **state)
+{
+    lm_packfile *p = NULL;
+    (void)state;
+    assert_int_equal(lm_packfile_open(&p, LM_TEST_DATA "/packs/llama", false, NULL), LM_OK);
+    assert_int_equal(lm_packfile_n_tensors(p), 0);
+    assert_int_equal(lm_packfile_n_maps(p), 0);
+    assert_non_null(json_object_get(lm_packfile_config(p), "model_type"));
+    lm_packfile_close(p);
+    assert_int_equal(lm_packfile_open(&p, LM_TEST_DATA "/packs/llama-Q4_0.gguf", false, NULL), LM_OK);
+    assert_int_equal(lm_packfile_n_tensors(p), 0);
+    assert_non_null(lm_packfile_gguf(p));
+    lm_packfile_close(p);
+}
+
+/* Every tensor of every plane is read once, and the names are in order. */
+static void touch(const lm_packfile *p)
+{
+    unsigned sum = 0;
+    assert_true(lm_packfile_n_tensors(p) > 0);
+    for (size_t i = 0; i < lm_packfile_n_tensors(p); i++) {
+        const lm_tensor *t = lm_packfile_tensor(p, i);
+        if (i)
+            assert_true(strcmp(lm_packfile_tensor(p, i - 1)->name, t->name) < 0);
+        assert_ptr_equal(lm_packfile_find(p, t->name), t);
+        if (!t->quant)
+            fail_msg("%s: %s has no number format", lm_packfile_path(p), t->name);
+        for (int k = 0; k < t->quant->n_planes; k++)
+            sum += t->plane[k][0] + t->plane[k][t->n_bytes[k] - 1];
+    }
+    assert_true(sum > 0);
+}
+
+static size_t open_all(const char *folder)
+{
+    lm_folder f = { 0 };
+    size_t n = 0;
+    if (lm_folder_read(&f, folder, NULL) != LM_OK) {
+        print_message("skipped: no %s\n", folder);
+        return 0;
+    }
+    for (size_t i = 0; i < f.n; i++) {
+        char path[4096], config[4200];
+        (void)snprintf(path, sizeof path, "%s/%s", folder, f.names[i]);
+        (void)snprintf(config, sizeof config, "%s/config.json", path);
+        if (!lm_ends_with(path, ".gguf") && lm_path_kind_of(config) != LM_PATH_FILE)
+            continue;
+        lm_packfile *p = open_ok(path);
+        touch(p);
+        assert_int_equal(lm_packfile_n_inferred(p), 0);
+        lm_packfile_close(p);
+        n++;
+    }
+    lm_folder_clear(&f);
+    return n;
+}
+
+static void every_golden_pack_opens(void **state)
+{
+    (void)state;
+    assert_int_equal(open_all(LM_TEST_DATA "/packs"), 5);
+    size_t n = open_all(LM_SHARED_DATA "/golden"), m = open_all(LM_SHARED_DATA "/golden-mlx"),
+           k = open_all(LM_SHARED_DATA "/golden-gguf/models");
+    if (n + m + k)
+        print_message("opened %zu + %zu + %zu golden packs\n", n, m, k);
+    if (n + m + k) {
+        assert_int_equal(n, 39);
+        assert_int_equal(m, 35);
+        assert_int_equal(k, 34);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_folder_of_safetensors_opens),
+        cmocka_unit_test(an_mlx_triple_is_one_tensor),
+        cmocka_unit_test(per_layer_entries_choose_the_bits),
+        cmocka_unit_test(a_gguf_file_opens_with_its_metadata),
+        cmocka_unit_test(weights_may_be_left_out),
+        cmocka_unit_test(every_golden_pack_opens),
+    };
+    return cmocka_run_group_tests_name("format/packfile", tests, NULL, NULL);
+}
