@@ -25,24 +25,24 @@ extern "C" {
 /* One row per status: name, what it means, exit code of the command line, HTTP
  * status, type in an OpenAI error body.  Everything that needs the list
  * includes the list. */
-#define LM_STATUS_TABLE(X)                                                                 \
-    X(OK,          "no error",                             0, 200, "")                     \
-    X(FAILED,      "the work did not succeed",             1, 500, "server_error")         \
-    X(USAGE,       "wrong argument or option",             2, 400, "invalid_request_error")\
-    X(NOT_FOUND,   "no such file, pack or session",        3, 404, "not_found_error")      \
-    X(TRUNCATED,   "file ends too early",                  3, 422, "invalid_request_error")\
-    X(CORRUPT,     "file contradicts itself",              3, 422, "invalid_request_error")\
-    X(UNSUPPORTED, "valid, but not in this version",       4, 501, "invalid_request_error")\
-    X(MISMATCH,    "made for another model",               6, 409, "invalid_request_error")\
-    X(TOO_LONG,    "more tokens than the context holds",   5, 400, "invalid_request_error")\
-    X(NOMEM,       "would not fit in memory",              5, 507, "server_error")         \
-    X(NOSPACE,     "would not fit on disk",                5, 507, "server_error")         \
-    X(IO,          "the system refused to read or write",  1, 500, "server_error")         \
-    X(BUSY,        "all slots are taken",                  5, 503, "rate_limit_error")     \
-    X(STATE,       "stored state cannot be used",          6, 422, "invalid_request_error")\
-    X(CANCELLED,   "the caller went away",               130, 499, "")                     \
-    X(DEVICE,      "the accelerator failed",               1, 500, "server_error")         \
-    X(INTERNAL,    "a bug in this library",                1, 500, "server_error")
+#define LM_STATUS_TABLE(X)                                                                                   \
+    X(OK, "no error", 0, 200, "")                                                                            \
+    X(FAILED, "the work did not succeed", 1, 500, "server_error")                                            \
+    X(USAGE, "wrong argument or option", 2, 400, "invalid_request_error")                                    \
+    X(NOT_FOUND, "no such file, pack or session", 3, 404, "not_found_error")                                 \
+    X(TRUNCATED, "file ends too early", 3, 422, "invalid_request_error")                                     \
+    X(CORRUPT, "file contradicts itself", 3, 422, "invalid_request_error")                                   \
+    X(UNSUPPORTED, "valid, but not in this version", 4, 501, "invalid_request_error")                        \
+    X(MISMATCH, "made for another model", 6, 409, "invalid_request_error")                                   \
+    X(TOO_LONG, "more tokens than the context holds", 5, 400, "invalid_request_error")                       \
+    X(NOMEM, "would not fit in memory", 5, 507, "server_error")                                              \
+    X(NOSPACE, "would not fit on disk", 5, 507, "server_error")                                              \
+    X(IO, "the system refused to read or write", 1, 500, "server_error")                                     \
+    X(BUSY, "all slots are taken", 5, 503, "rate_limit_error")                                               \
+    X(STATE, "stored state cannot be used", 6, 422, "invalid_request_error")                                 \
+    X(CANCELLED, "the caller went away", 130, 499, "")                                                       \
+    X(DEVICE, "the accelerator failed", 1, 500, "server_error")                                              \
+    X(INTERNAL, "a bug in this library", 1, 500, "server_error")
 
 typedef enum {
 #define X(name, text, exit_code, http, type) LM_ERR_##name,
@@ -55,10 +55,10 @@ typedef enum {
 #define LM_NO_OFFSET UINT64_MAX
 
 typedef struct {
-    lm_status status;    /* LM_OK until something failed */
-    uint64_t  offset;    /* byte in the input, or LM_NO_OFFSET */
-    char      text[320]; /* one sentence: what, the value seen, the value allowed */
-    char      hint[160]; /* what to do, or "" */
+    lm_status status; /* LM_OK until something failed */
+    uint64_t offset;  /* byte in the input, or LM_NO_OFFSET */
+    char text[320];   /* one sentence: what, the value seen, the value allowed */
+    char hint[160];   /* what to do, or "" */
 } lm_error;
 
 /* "CORRUPT" and the like; "?" for a number that is no status. */

@@ -21,15 +21,15 @@ extern "C" {
 #endif
 
 /* Stages, in llama.cpp's default order; the letter is for --samplers. */
-#define LM_STAGE_TABLE(X)                    \
-    X(PENALTIES,   "penalties",   'e')       \
-    X(DRY,         "dry",         'd')       \
-    X(TOP_N_SIGMA, "top_n_sigma", 's')       \
-    X(TOP_K,       "top_k",       'k')       \
-    X(TYPICAL,     "typ_p",       'y')       \
-    X(TOP_P,       "top_p",       'p')       \
-    X(MIN_P,       "min_p",       'm')       \
-    X(XTC,         "xtc",         'x')       \
+#define LM_STAGE_TABLE(X)                                                                                    \
+    X(PENALTIES, "penalties", 'e')                                                                           \
+    X(DRY, "dry", 'd')                                                                                       \
+    X(TOP_N_SIGMA, "top_n_sigma", 's')                                                                       \
+    X(TOP_K, "top_k", 'k')                                                                                   \
+    X(TYPICAL, "typ_p", 'y')                                                                                 \
+    X(TOP_P, "top_p", 'p')                                                                                   \
+    X(MIN_P, "min_p", 'm')                                                                                   \
+    X(XTC, "xtc", 'x')                                                                                       \
     X(TEMPERATURE, "temperature", 't')
 
 typedef enum {
@@ -41,41 +41,41 @@ typedef enum {
 
 typedef struct {
     int32_t token;
-    float   bias; /* added to the logit; -INFINITY bans */
+    float bias; /* added to the logit; -INFINITY bans */
 } lm_logit_bias;
 
 typedef struct {
     uint32_t size; /* sizeof(lm_sample_params), set by lm_sample_defaults() */
     uint64_t seed;
 
-    float    temperature; /* 0: the most likely token */
-    float    dynatemp_range, dynatemp_exponent;
-    int32_t  top_k;   /* 0: off */
-    float    top_p;   /* 1: off */
-    float    min_p;   /* 0: off */
-    float    typical; /* 1: off */
-    float    top_n_sigma; /* <= 0: off */
-    float    xtc_probability, xtc_threshold;
+    float temperature; /* 0: the most likely token */
+    float dynatemp_range, dynatemp_exponent;
+    int32_t top_k;     /* 0: off */
+    float top_p;       /* 1: off */
+    float min_p;       /* 0: off */
+    float typical;     /* 1: off */
+    float top_n_sigma; /* <= 0: off */
+    float xtc_probability, xtc_threshold;
     uint32_t min_keep; /* candidates that the filters leave at least */
 
     int32_t penalty_last_n; /* tokens looked back at; 0: off, -1: the whole context */
-    float   penalty_repeat; /* 1: off */
-    float   penalty_frequency, penalty_presence;
+    float penalty_repeat;   /* 1: off */
+    float penalty_frequency, penalty_presence;
 
-    float       dry_multiplier; /* 0: off */
-    float       dry_base;
-    int32_t     dry_allowed_length;
-    int32_t     dry_penalty_last_n; /* -1: the whole context */
+    float dry_multiplier; /* 0: off */
+    float dry_base;
+    int32_t dry_allowed_length;
+    int32_t dry_penalty_last_n;      /* -1: the whole context */
     const char *const *dry_breakers; /* NULL: "\n", ":", "\"", "*"; strings, borrowed during open */
-    size_t      n_dry_breakers;
+    size_t n_dry_breakers;
 
     int32_t mirostat; /* 0, 1 or 2; replaces the truncating stages */
-    float   mirostat_tau, mirostat_eta;
+    float mirostat_tau, mirostat_eta;
 
     const lm_logit_bias *bias; /* borrowed during open */
-    size_t               n_bias;
-    uint32_t             min_tokens; /* stop tokens are suppressed before that many */
-    bool                 ignore_eos;
+    size_t n_bias;
+    uint32_t min_tokens; /* stop tokens are suppressed before that many */
+    bool ignore_eos;
 
     uint8_t stages[16]; /* lm_stage values */
     uint8_t n_stages;

@@ -5,8 +5,8 @@
  * chain that depends on that row's inputs alone, so chunks, batches and the
  * order of requests do not show in the bits (N1).  One thread.
  *
- * The values of a program share a workspace: each gets its own place, because
- * clarity counts here and memory does not.
+ * The values of a program share a workspace; a buffer is used again once its value
+ * was read for the last time.
  */
 #include <math.h>
 #include <string.h>
@@ -64,12 +64,66 @@ static void ref_plan_free(lm_plan *pl)
     lm_free(pl);
 }
 
+/* Gives every value a buffer; a buffer is used again once its value was read for
+ * the last time.  buffers[i] is its size in numbers; *n of them; place[v] says
+ * which one value v has. */
+static lm_status share_buffers(const lm_plan *pl, size_t *sizes, uint32_t *place, uint8_t *busy, uint32_t *n)
+{
+    const lm_program *p = pl->p;
+    *n = 0;
+    for (uint32_t i = 0; i < p->n_ops; i++) {
+        lm_val v = p->ops[i].out;
+        size_t want = (size_t)p->values[v].width * (p->values[v].wanted ? pl->o.max_rows : pl->o.max_tokens);
+        uint32_t best = *n;
+        for (uint32_t k = 0; k < *n; k++)
+            if (!busy[k] && sizes[k] >= want && (best == *n || sizes[k] < sizes[best]))
+                best = k;
+        if (best == *n)
+            sizes[(*n)++] = want;
+        busy[best] = 1;
+        place[v] = best;
+        for (int k = 0; k < 3; k++) {
+            lm_val in = p->ops[i].in[k];
+            if (in && p->values[in].last_op == i)
+                busy[place[in]] = 0;
+        }
+    }
+    return LM_OK;
+}
+
+static lm_status place_values(lm_plan *pl, lm_error *err)
+{
+    const lm_program *p = pl->p;
+    size_t *sizes = NULL, total = 0;
+    uint32_t *place = NULL, n = 0;
+    uint8_t *busy = NULL;
+    lm_status s = LM_NEW(&sizes, p->n_values, err);
+    if (s == LM_OK)
+        s = LM_NEW(&place, p->n_values, err);
+    if (s == LM_OK)
+        s = LM_NEW(&busy, p->n_values, err);
+    if (s == LM_OK)
+        s = share_buffers(pl, sizes, place, busy, &n);
+    for (uint32_t k = 0; s == LM_OK && k < n; k++) {
+        size_t at = total;
+        total += sizes[k];
+        sizes[k] = at; /* from here on: where it starts */
+    }
+    if (s == LM_OK)
+        s = LM_NEW(&pl->work, total, err);
+    for (uint32_t v = 1; s == LM_OK && v < p->n_values; v++)
+        pl->values[v] = pl->work + sizes[place[v]];
+    pl->bytes += total * sizeof(float);
+    lm_free(sizes);
+    lm_free(place);
+    lm_free(busy);
+    return s;
+}
+
 static lm_status plan_memory(lm_plan *pl, lm_error *err)
 {
     const lm_program *p = pl->p;
-    size_t n = 0, widest = 0, dims = 0;
-    for (uint32_t i = 1; i < p->n_values; i++)
-        n += (size_t)p->values[i].width * (p->values[i].wanted ? pl->o.max_rows : pl->o.max_tokens);
+    size_t widest = 0, dims = 0;
     for (uint32_t i = 0; i < p->n_ops; i++) {
         const lm_op *op = &p->ops[i];
         if (op->kind == LM_OP_LINEAR)
@@ -81,19 +135,13 @@ static lm_status plan_memory(lm_plan *pl, lm_error *err)
     }
     LM_TRY(LM_NEW(&pl->layouts, p->n_groups, err));
     LM_TRY(LM_NEW(&pl->values, p->n_values, err));
-    LM_TRY(LM_NEW(&pl->work, n, err));
     LM_TRY(LM_NEW(&pl->row, widest, err));
     LM_TRY(LM_NEW(&pl->scores, pl->o.max_context + 1u, err));
     LM_TRY(LM_NEW(&pl->kv, dims, err));
-    pl->bytes = (n + widest + pl->o.max_context + 1u + dims) * sizeof(float);
+    pl->bytes = (widest + pl->o.max_context + 1u + dims) * sizeof(float);
     for (uint32_t i = 0; i < p->n_groups; i++)
         pl->layouts[i] = lm_page_layout_of(&p->groups[i], pl->o.kv);
-    float *at = pl->work;
-    for (uint32_t i = 1; i < p->n_values; i++) {
-        pl->values[i] = at;
-        at += (size_t)p->values[i].width * (p->values[i].wanted ? pl->o.max_rows : pl->o.max_tokens);
-    }
-    return LM_OK;
+    return place_values(pl, err);
 }
 
 static lm_status ref_compile(lm_device *d, const lm_program *p, const lm_plan_options *o, lm_plan **out,

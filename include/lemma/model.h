@@ -1,0 +1,161 @@
+/* lemma/model.h - a pack ready to run, and its sessions.
+ *
+ *     lm_model_open -> lm_session_open -> lm_session_append -> lm_generate
+ *
+ * Weights are mapped and used where they lie.  A session is a conversation's
+ * live state: its tokens, its pages of keys and values, the logits after its
+ * last token.  The logits of a position depend on the tokens before it and on
+ * nothing else, bit for bit on one machine (N1): not on chunks, other sessions
+ * in the step, or threads.
+ *
+ * Threads: a model and all its sessions belong to one thread at a time, except
+ * lm_session_cancel(), which any thread may call.
+ */
+#ifndef LM_MODEL_H
+#define LM_MODEL_H
+
+#include "lemma/sample.h"
+#include "lemma/text.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct lm_model lm_model;
+typedef struct lm_session lm_session;
+
+typedef struct {
+    uint32_t size;         /* sizeof(lm_model_options), set by lm_model_defaults() */
+    const char *backend;   /* "cpu" (default) or "ref" */
+    const char *isa;       /* NULL: the best; "avx512", "avx2", "portable" */
+    uint32_t threads;      /* 0: the physical cores that this process may use */
+    const char *kv;        /* NULL: the backend's default; "f32", "f16", "bf16" */
+    uint32_t context;      /* positions of a session; 0: as trained, or what memory allows */
+    uint32_t chunk;        /* tokens of a prefill step; 0: 512 */
+    uint32_t sessions;     /* that may share a step; 0: 1 */
+    bool all_rows;         /* logits of every token will be asked for */
+    bool no_text;          /* do not look for a tokenizer */
+    const char *cache_dir; /* as in lm_text_open(); NULL: none; default "" */
+} lm_model_options;
+
+LM_API void lm_model_defaults(lm_model_options *out);
+/* `pack` is a path or a name.  Memory is checked before anything is loaded:
+ * LM_ERR_NOMEM says what is needed and what there is. */
+LM_API lm_status lm_model_open(lm_model **out, const char *pack, const lm_model_options *options,
+                               lm_error *err);
+LM_API void lm_model_close(lm_model *m); /* after its sessions; NULL is fine */
+/* NULL when the pack has no tokenizer (or no_text was set). */
+LM_API const lm_text *lm_model_text(const lm_model *m);
+
+typedef struct {
+    char path[4096];
+    char family[32];
+    char device[96];   /* "cpu avx512, 2 threads" */
+    char numerics[96]; /* equal ids give equal bits */
+    char kv[16];
+    uint32_t n_layers, n_vocab, width, n_heads, n_kv_heads, head_dim;
+    uint32_t context, trained_context, chunk, threads;
+    uint64_t n_params;     /* numbers in the bound matrices */
+    uint64_t weight_bytes; /* of the pack's files */
+    uint64_t token_bytes;  /* weights read to decode one token */
+    uint64_t kv_bytes_per_token;
+    uint64_t workspace_bytes; /* exact */
+    uint64_t load_ns;
+    bool context_reduced; /* memory allowed less than was trained */
+} lm_model_info;
+LM_API void lm_model_get_info(const lm_model *m, lm_model_info *out);
+
+LM_API lm_status lm_session_open(lm_session **out, lm_model *m, lm_error *err);
+LM_API void lm_session_close(lm_session *s); /* NULL is fine */
+/* Evaluates tokens at the end of the session.  More than the context holds:
+ * LM_ERR_TOO_LONG with both numbers, nothing changed.  Cancelled: the session
+ * keeps the tokens of the steps that were finished. */
+LM_API lm_status lm_session_append(lm_session *s, const int32_t *ids, size_t n, lm_error *err);
+LM_API uint32_t lm_session_n_tokens(const lm_session *s);
+LM_API const int32_t *lm_session_tokens(const lm_session *s); /* borrowed until the next change */
+/* Logits after the last token, [n_vocab]; NULL in an empty session.  Borrowed. */
+LM_API const float *lm_session_logits(const lm_session *s);
+/* Forgets all tokens from position n on.  The logits are gone until something is
+ * appended (n tokens are evaluated again if a sliding window lost their pages). */
+LM_API lm_status lm_session_truncate(lm_session *s, uint32_t n, lm_error *err);
+/* May be called from any thread: the call that runs returns LM_ERR_CANCELLED soon. */
+LM_API void lm_session_cancel(lm_session *s);
+
+/* One ragged batch: every item's tokens go to the end of its session; all items
+ * share the steps.  rows [n, n_vocab] takes the logits after every token of the
+ * item, NULL: only the session's last ones are kept. */
+typedef struct {
+    lm_session *session;
+    const int32_t *ids;
+    size_t n;
+    float *rows;
+} lm_eval_item;
+LM_API lm_status lm_model_eval(lm_model *m, const lm_eval_item *items, size_t n, lm_error *err);
+
+typedef enum { LM_STOP_EOS, LM_STOP_STRING, LM_STOP_LENGTH, LM_STOP_CANCELLED, LM_STOP_CONTEXT } lm_stop;
+LM_API const char *lm_stop_name(lm_stop s); /* "eos", "string", "length", "cancelled", "context" */
+
+typedef struct {
+    int32_t token;
+    float logprob;
+} lm_top_token;
+
+typedef struct {
+    int32_t token;
+    const char *text; /* what became certain; may be ""; UTF-8 */
+    size_t n_text;
+    float logprob;           /* when n_top or want_logprobs is set */
+    const lm_top_token *top; /* [n_top] */
+    size_t n_top;
+    bool last;
+} lm_token_event;
+/* Return false to stop (LM_STOP_CANCELLED). */
+typedef bool (*lm_on_token)(void *user, const lm_token_event *e);
+
+typedef struct {
+    uint32_t size;                   /* set by lm_generate_defaults() */
+    const lm_sample_params *sample;  /* NULL: the pack's generation_config over the library's defaults */
+    uint32_t max_tokens;             /* 0: until a stop token or the context's end */
+    const char *const *stop_strings; /* end the text, and are not part of it */
+    size_t n_stop_strings;
+    const int32_t *stop_tokens; /* NULL: the pack's */
+    size_t n_stop_tokens;
+    bool keep_special; /* special tokens appear in the text */
+    bool want_logprobs;
+    uint32_t n_top;
+} lm_generate_options;
+LM_API void lm_generate_defaults(lm_generate_options *out);
+/* The pack's own sampling defaults: generation_config.json, else the library's. */
+LM_API void lm_model_sampling(const lm_model *m, lm_sample_params *out);
+
+/* SPEC 3.9; times in nanoseconds. */
+typedef struct {
+    uint64_t prompt_tokens, cached_tokens, generated_tokens;
+    uint64_t first_token_ns, prefill_ns, decode_ns, total_ns;
+    double prefill_tokens_per_second, decode_tokens_per_second;
+    uint64_t peak_rss_bytes, active_bytes, cache_bytes;
+} lm_metrics;
+
+typedef struct {
+    lm_stop stop;
+    int32_t *tokens; /* includes the stop token; given, lm_give_back() */
+    size_t n_tokens;
+    char *text; /* without the stop token or string; given; NULL without a tokenizer */
+    size_t n_text;
+    uint64_t seed;
+    lm_metrics metrics;
+} lm_generated;
+
+/* Draws tokens from the session's logits and appends them until something stops
+ * it.  The last drawn token is in the session's token list and evaluated, so
+ * that generating twice 64 equals generating 128.  `on_token` may be NULL. */
+LM_API lm_status lm_generate(lm_session *s, const lm_generate_options *o, lm_on_token on_token, void *user,
+                             lm_generated *out, lm_error *err);
+LM_API void lm_generated_clear(lm_generated *g);
+/* Of everything appended and generated since the session was opened. */
+LM_API void lm_session_metrics(const lm_session *s, lm_metrics *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

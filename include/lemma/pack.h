@@ -1,0 +1,34 @@
+/* lemma/pack.h - packs on disk: find, list, inspect, check.
+ *
+ * Answers are JSON texts; docs/guide/packs.md names their fields.
+ *
+ * Trust:   packs are hostile.  Threads: any thread.
+ */
+#ifndef LM_PACK_H
+#define LM_PACK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "lemma/error.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Path of a pack given by path or name ($LEMMA_MODELS, lemma's cache, and the
+ * Hugging Face, LM Studio and Ollama stores).  Gives *path (lm_give_back). */
+LM_API lm_status lm_pack_resolve(const char *pack, char **path, lm_error *err);
+/* [{"name", "path", "kind", "bytes"}]; `dir` NULL: all stores. */
+LM_API lm_status lm_pack_list(const char *dir, char **json, lm_error *err);
+/* What the pack is: family, shapes, formats, tensors, template, issues; reads
+ * headers only. */
+LM_API lm_status lm_pack_inspect(const char *pack, char **json, lm_error *err);
+/* Everything that can be wrong: {"valid": bool, "issues": [{"severity", "code",
+ * "message", "path"}]}.  Reads every weight when `weights` is set. */
+LM_API lm_status lm_pack_check(const char *pack, bool weights, char **json, lm_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

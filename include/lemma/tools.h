@@ -1,0 +1,38 @@
+/* lemma/tools.h - measuring and judging: perplexity, probes, what machine this is.
+ *
+ * Threads: one thread at a time.
+ */
+#ifndef LM_TOOLS_H
+#define LM_TOOLS_H
+
+#include "lemma/model.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+    uint64_t n_tokens;
+    double nll_mean; /* nats; over tokens 2 to n in one window */
+    double perplexity;
+} lm_perplexity;
+/* More tokens than the context holds: LM_ERR_TOO_LONG with both numbers. */
+LM_API lm_status lm_model_perplexity(lm_model *m, const int32_t *ids, size_t n, lm_perplexity *out,
+                                     lm_error *err);
+
+/* Writes float32 [rows, cols] as .npy, whole or not at all. */
+LM_API lm_status lm_write_npy(const char *path, const float *data, size_t rows, size_t cols, lm_error *err);
+
+/* Bytes per second that `threads` threads read from memory right now: the best
+ * of a few passes over a block larger than the caches, some tens of
+ * milliseconds in all.  0 threads: all that this process may use. */
+LM_API double lm_probe_bandwidth(uint32_t threads);
+
+/* {"version", "cpu", "cores", "threads", "isa": [...], "memory", "memory_limit",
+ * "bandwidth", "stores": [...], "backends": [...]} */
+LM_API lm_status lm_doctor(char **json, lm_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,28 @@
+/* glm.c - GLM 4 (the -hf packs of 9B): llama with biases on q, k and v, gate and
+ * up in one matrix, half of each head rotated, neighbours as pairs.
+ * Evidence: docs/models.md. */
+#include "model/family.h"
+
+static void defaults(lm_reader *r, lm_config *c)
+{
+    (void)r;
+    c->eps = 1.5625e-7f;
+    c->rotary_fraction = 0.5;
+}
+
+static lm_status configure(lm_reader *r, lm_config *c)
+{
+    (void)r;
+    c->interleaved = true;
+    c->window = 0;
+    return LM_OK;
+}
+
+const lm_family lm_family_glm = {
+    .name = "glm",
+    .hf_types = "glm",
+    .gguf_archs = "chatglm",
+    .defaults = defaults,
+    .configure = configure,
+    .layer = lm_net_llama_layer,
+};
