@@ -18,15 +18,35 @@
 
 enum { MAX_GROUP = 128 };
 
-/* Eight codes at a time into bytes; `bits` is a constant where it is inlined. */
+/* The 1 to 6 or 8 bytes at p, in loads of whole words: a copy through memory in
+ * two pieces would stall the load that follows. */
+LM_INLINE uint64_t word(const uint8_t *p, int n)
+{
+    switch (n) {
+    case 1: return p[0];
+    case 2: return lm_u16le(p);
+    case 3: return lm_u16le(p) | (uint64_t)p[2] << 16;
+    case 4: return lm_u32le(p);
+    case 5: return lm_u32le(p) | (uint64_t)p[4] << 32;
+    case 6: return lm_u32le(p) | (uint64_t)lm_u16le(p + 4) << 32;
+    default: return lm_u64le(p);
+    }
+}
+
+/* Eight codes at a time into the bytes of one word: the stream is cut in halves,
+ * quarters and eighths, each moved to the start of its lane.  `bits` is a
+ * constant wherever this is inlined. */
 LM_INLINE void unpack(const uint8_t *codes, int group, int bits, uint8_t *restrict to)
 {
-    const uint64_t mask = (1u << bits) - 1;
+    const uint64_t half = (UINT64_C(1) << 4 * bits) - 1;
+    const uint64_t quarter = ((UINT64_C(1) << 2 * bits) - 1) * 0x0000000100000001u;
+    const uint64_t eighth = ((UINT64_C(1) << bits) - 1) * 0x0001000100010001u;
     for (int j = 0; j < group; j += 8, codes += bits) {
-        uint64_t u = 0;
-        memcpy(&u, codes, (size_t)bits);
-        for (int k = 0; k < 8; k++)
-            to[j + k] = (uint8_t)(u >> bits * k & mask);
+        uint64_t u = word(codes, bits);
+        u = (u & half) | (u & ~half) << (32 - 4 * bits);
+        u = (u & quarter) | (u & quarter << 2 * bits) << (16 - 2 * bits);
+        u = (u & eighth) | (u & eighth << bits) << (8 - bits);
+        memcpy(to + j, &u, sizeof u);
     }
 }
 

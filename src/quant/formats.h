@@ -41,8 +41,15 @@ static inline uint32_t lm_quant_bits_of(float f)
     return u;
 }
 
-/* Without branches, so that loops over it vectorise, and without arithmetic on
- * float32 subnormals, so that a flush-to-zero mode changes nothing. */
+/* Without branches: `a` where the condition holds, else `b`.  A conditional
+ * expression with float arithmetic in one arm would keep loops from vectorising. */
+static inline uint32_t lm_quant_pick(bool condition, uint32_t a, uint32_t b)
+{
+    uint32_t mask = 0u - (uint32_t)condition;
+    return (a & mask) | (b & ~mask);
+}
+
+/* No arithmetic on float32 subnormals, so a flush-to-zero mode changes nothing. */
 static inline float lm_quant_half_to_f32(uint16_t h)
 {
     uint32_t sign = (uint32_t)(h & 0x8000u) << 16, u = (uint32_t)(h & 0x7fffu) << 13;
@@ -50,9 +57,8 @@ static inline float lm_quant_half_to_f32(uint16_t h)
     uint32_t special = u | 0x7f800000u; /* infinity, NaN */
     /* m * 2^-24: the last bit of 0.5 weighs just that */
     uint32_t tiny = lm_quant_bits_of(lm_quant_float_of(0x3f000000u | (h & 0x3ffu)) - 0.5f);
-    uint32_t r = u >= 0x0f800000u ? special : normal;
-    r = u < 0x00800000u ? tiny : r;
-    return lm_quant_float_of(r | sign);
+    uint32_t r = lm_quant_pick(u >= 0x0f800000u, special, normal);
+    return lm_quant_float_of(lm_quant_pick(u < 0x00800000u, tiny, r) | sign);
 }
 
 static inline uint16_t lm_quant_f32_to_half(float f)
@@ -60,11 +66,11 @@ static inline uint16_t lm_quant_f32_to_half(float f)
     uint32_t u = lm_quant_bits_of(f), sign = u >> 16 & 0x8000u, a = u & 0x7fffffffu;
     uint32_t normal = (a - 0x38000000u + 0xfffu + (a >> 13 & 1)) >> 13;
     /* below 2^-14: the addition rounds to multiples of 2^-24, ties to even */
-    float small = lm_quant_float_of(a < 0x38800000u ? a : 0);
+    float small = lm_quant_float_of(lm_quant_pick(a < 0x38800000u, a, 0));
     uint32_t tiny = lm_quant_bits_of(small + 0.5f) - 0x3f000000u;
-    uint32_t r = a < 0x38800000u ? tiny : normal;
-    r = a >= 0x47800000u ? 0x7c00u : r; /* 2^16 and more */
-    r = a > 0x7f800000u ? (0x7e00u | (a >> 13 & 0x1ffu)) : r;
+    uint32_t r = lm_quant_pick(a < 0x38800000u, tiny, normal);
+    r = lm_quant_pick(a >= 0x47800000u, 0x7c00u, r); /* 2^16 and more */
+    r = lm_quant_pick(a > 0x7f800000u, 0x7e00u | (a >> 13 & 0x1ffu), r);
     return (uint16_t)(r | sign);
 }
 
@@ -136,8 +142,8 @@ static inline float lm_quant_e4m3_to_f32(uint8_t b)
     uint32_t sign = (uint32_t)(b & 0x80u) << 24, m = b & 0x7fu;
     float tiny = (float)(m & 7u) * 0x1p-9f;
     uint32_t normal = (m << 20) + (120u << 23);
-    uint32_t r = m < 8 ? lm_quant_bits_of(tiny) : normal;
-    r = m == 0x7f ? 0x7fc00000u : r;
+    uint32_t r = lm_quant_pick(m < 8, lm_quant_bits_of(tiny), normal);
+    r = lm_quant_pick(m == 0x7f, 0x7fc00000u, r);
     return lm_quant_float_of(r | sign);
 }
 
@@ -147,11 +153,11 @@ static inline uint8_t lm_quant_f32_to_e4m3(float f)
     uint32_t u = lm_quant_bits_of(f), sign = u >> 24 & 0x80u, a = u & 0x7fffffffu;
     uint32_t normal = (a - (120u << 23) + 0x7ffffu + (a >> 20 & 1)) >> 20;
     /* below 2^-6: multiples of 2^-9, the last bit of 2^14 */
-    float small = lm_quant_float_of(a < (121u << 23) ? a : 0);
+    float small = lm_quant_float_of(lm_quant_pick(a < (121u << 23), a, 0));
     uint32_t tiny = lm_quant_bits_of(small + 0x1p14f) - lm_quant_bits_of(0x1p14f);
-    uint32_t r = a < (121u << 23) ? tiny : normal;
-    r = a >= 0x43e00000u ? 0x7eu : r; /* 448 */
-    r = a > 0x7f800000u ? 0x7fu : r;
+    uint32_t r = lm_quant_pick(a < (121u << 23), tiny, normal);
+    r = lm_quant_pick(a >= 0x43e00000u, 0x7eu, r); /* 448 */
+    r = lm_quant_pick(a > 0x7f800000u, 0x7fu, r);
     return (uint8_t)(r | sign);
 }
 

@@ -66,7 +66,9 @@ struct lm_quant {
     uint8_t n_planes;
     uint8_t bits;             /* of a code; 0 where that says nothing */
     lm_quant_kind scale_kind; /* LM_Q_AFFINE: F32, F16 or BF16 scales and biases */
-    float max_error;          /* of decode(encode(x)), over the block's largest |x|; 0: exact or no encoder */
+    /* Of decode(encode(x)), over the block's largest |x|, while that is within 2^-3 .. 2^10;
+     * 0: exact or no encoder. */
+    float max_error;
 
     /* planes -> n floats; n is a multiple of block_elems. */
     void (*to_f32)(const lm_quant *q, const uint8_t *const planes[LM_QUANT_PLANES], size_t n, float *out);
