@@ -1,0 +1,40 @@
+/* backend/cpu/linear.c - which kernel a linear gets. */
+#include "backend/cpu/linear.h"
+
+#include "backend/cpu/linear_impl.h"
+
+lm_lin_class lm_lin_class_of(const lm_quant *q)
+{
+    switch (q->kind) {
+    case LM_Q_Q4_0: return (lm_lin_class){ .blocks = 1, .off = 8 };
+    case LM_Q_Q4_1: return (lm_lin_class){ .blocks = 1, .mins = true };
+    case LM_Q_Q5_0: return (lm_lin_class){ .blocks = 1, .off = 16 };
+    case LM_Q_Q5_1: return (lm_lin_class){ .blocks = 1, .mins = true };
+    case LM_Q_Q8_0: return (lm_lin_class){ .blocks = 1, .off = 128, .wide_codes = true };
+    case LM_Q_Q4_K:
+    case LM_Q_Q5_K: return (lm_lin_class){ .blocks = 1, .mins = true };
+    case LM_Q_Q6_K: return (lm_lin_class){ .blocks = 1, .off = 32, .sub16 = true };
+    case LM_Q_IQ4_NL:
+    case LM_Q_IQ4_XS: return (lm_lin_class){ .blocks = 1, .off = 127, .wide_codes = true };
+    case LM_Q_MXFP4:
+    case LM_Q_MLX_MXFP4: return (lm_lin_class){ .blocks = 1, .off = 12 };
+    case LM_Q_AFFINE:
+        return (lm_lin_class){ .blocks = (uint8_t)(q->block_elems / 32),
+                               .mins = true,
+                               .wide_codes = q->bits == 8 };
+    default: return (lm_lin_class){ 0 };
+    }
+}
+
+const lm_cpu_linear *lm_cpu_linear_find(lm_isa isa, const lm_quant *quant, uint32_t cols)
+{
+    bool q8 = lm_lin_class_of(quant).blocks && cols % quant->block_elems == 0;
+#if defined(__x86_64__)
+    if (isa == LM_ISA_AVX512)
+        return q8 ? &lm_linear_q8_avx2 : &lm_linear_f32_avx2;
+    if (isa == LM_ISA_AVX2)
+        return q8 ? &lm_linear_q8_avx2 : &lm_linear_f32_avx2;
+#endif
+    (void)isa;
+    return q8 ? &lm_linear_q8_portable : &lm_linear_f32_portable;
+}

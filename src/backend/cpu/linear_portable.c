@@ -1,0 +1,180 @@
+/* backend/cpu/linear_portable.c - linears in plain C: any format, any machine.
+ *
+ * Also the clearest statement of the chains; the other instruction sets give the
+ * same bits. */
+#include "backend/cpu/linear_impl.h"
+#include "backend/cpu/linear_unpack.h"
+
+/* Below this a block is zero: 127 / amax would overflow.  As bits of a float. */
+enum { TINY_BITS = 0x0d800000 /* 2^-100 */, INF_BITS = 0x7f800000 };
+
+static uint32_t bits_of(float f)
+{
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    return u;
+}
+
+/* One block: codes, scale and sums.  Nearest, ties to even.  A block with an
+ * infinity or a NaN gets that as its scale and zero codes, so that the outputs
+ * say NaN. */
+static float quantise_block(const float *x, int8_t *codes, int16_t sums[2])
+{
+    uint32_t top = 0;
+    for (int i = 0; i < 32; i++) {
+        uint32_t u = bits_of(x[i]) & 0x7fffffffu;
+        top = u > top ? u : top;
+    }
+    float amax = lm_up_float(top);
+    bool dead = top < TINY_BITS || top >= INF_BITS;
+    float inverse = dead ? 0 : 127.0f / amax;
+    sums[0] = sums[1] = 0;
+    for (int i = 0; i < 32; i++) {
+        float v = dead ? 0 : x[i] * inverse;
+        v = (v + 12582912.0f) - 12582912.0f; /* 1.5 * 2^23: rounds to an integer */
+        codes[i] = (int8_t)v;
+        sums[i / 16] = (int16_t)(sums[i / 16] + codes[i]);
+    }
+    return top < TINY_BITS ? 0 : amax / 127.0f;
+}
+
+static void quantise_q8(const float *x, uint32_t cols, uint8_t *out)
+{
+    uint32_t padded = lm_act_padded(cols), at = 0;
+    size_t tail = (size_t)padded + padded / 4 + padded / 8, whole = lm_act_q8_bytes(cols);
+    int8_t *codes = (int8_t *)out;
+    float *d = (float *)(void *)(out + padded), *xs = d + padded / 32;
+    int16_t *sum = (int16_t *)(void *)(xs + padded / 32);
+    for (; at < padded; at += 32, d++, xs++, sum += 2) {
+        float part[32] = { 0 };
+        const float *from = x + at;
+        if (at + 32 > cols) {
+            if (at < cols)
+                memcpy(part, from, (cols - at) * sizeof *x);
+            from = part;
+        }
+        *d = quantise_block(from, codes + at, sum);
+        *xs = *d * (float)(sum[0] + sum[1]);
+    }
+    memset(out + tail, 0, whole - tail);
+}
+
+static void quantise_f32(const float *x, uint32_t cols, uint8_t *out)
+{
+    memcpy(out, x, (size_t)cols * 4);
+    memset(out + (size_t)cols * 4, 0, lm_act_f32_bytes(cols) - (size_t)cols * 4);
+}
+
+const lm_act_layout lm_act_q8 = { "q8-32", lm_act_q8_bytes, quantise_q8 };
+const lm_act_layout lm_act_f32 = { "f32", lm_act_f32_bytes, quantise_f32 };
+
+/* One row of weights, unpacked. */
+typedef struct {
+    uint8_t *codes;
+    float *s, *m;
+    int8_t *sc;
+} row;
+
+static row row_at(void *scratch, uint32_t cols)
+{
+    uint32_t p = lm_act_padded(cols);
+    uint8_t *at = scratch;
+    return (row){ at, (float *)(void *)(at + p), (float *)(void *)(at + p + p / 8),
+                  (int8_t *)(at + p + p / 4) };
+}
+
+static size_t q8_scratch(const lm_matrix *w, uint32_t max_tokens)
+{
+    size_t p = lm_act_padded(w->cols);
+    (void)max_tokens;
+    return p + p / 4 + p / 16;
+}
+
+static int32_t dot16(const uint8_t *codes, const int8_t *x)
+{
+    int32_t sum = 0;
+    for (int i = 0; i < 16; i++)
+        sum += codes[i] * x[i];
+    return sum;
+}
+
+static float chain(lm_lin_class c, const row *w, uint32_t cols, const uint8_t *x)
+{
+    const int8_t *codes = (const int8_t *)x;
+    const float *d = lm_act_d(x, cols), *xs = lm_act_xs(x, cols);
+    const int16_t *sum = lm_act_sum(x, cols);
+    uint32_t groups = cols / (32u * c.blocks), b = 0;
+    float acc = 0;
+    for (uint32_t g = 0; g < groups && c.mins; g++) {
+        float of = xs[b++];
+        for (int i = 1; i < c.blocks; i++)
+            of += xs[b++];
+        acc = lm_lin_fma(w->m[g], of, acc);
+    }
+    b = 0;
+    for (uint32_t g = 0; g < groups; g++) {
+        float t = 0;
+        for (int i = 0; i < c.blocks; i++, b++) {
+            int32_t lo = dot16(w->codes + 32 * b, codes + 32 * b) - c.off * sum[2 * b];
+            int32_t hi = dot16(w->codes + 32 * b + 16, codes + 32 * b + 16) - c.off * sum[2 * b + 1];
+            int32_t dot = c.sub16 ? w->sc[2 * b] * lo + w->sc[2 * b + 1] * hi : lo + hi;
+            t = i ? lm_lin_fma((float)dot, d[b], t) : (float)dot * d[b];
+        }
+        acc = lm_lin_fma(w->s[g], t, acc);
+    }
+    return acc;
+}
+
+static void q8_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n, float *y,
+                   size_t ldy, void *scratch)
+{
+    lm_lin_class c = lm_lin_class_of(w->quant);
+    row r = row_at(scratch, w->cols);
+    size_t stride = lm_act_q8_bytes(w->cols);
+    for (uint32_t i = row0; i < row1; i++) {
+        const uint8_t *planes[LM_QUANT_PLANES];
+        lm_matrix_row(w, i, planes);
+        lm_unpack_row(w->quant, planes, w->cols, r.codes, r.s, r.m, r.sc);
+        for (uint32_t t = 0; t < n; t++)
+            y[t * ldy + i] = chain(c, &r, w->cols, x + t * stride);
+    }
+}
+
+static size_t f32_scratch(const lm_matrix *w, uint32_t max_tokens)
+{
+    (void)max_tokens;
+    return (size_t)lm_round_up(w->cols, 16) * 4;
+}
+
+/* Column k belongs to chain k mod 16; the sixteen are added as a tree. */
+static float dot_f32(const float *w, const float *x, uint32_t cols)
+{
+    float acc[16] = { 0 };
+    for (uint32_t k = 0; k < cols; k += 16)
+        for (int i = 0; i < 16; i++)
+            acc[i] = lm_lin_fma(w[k + (uint32_t)i], x[k + (uint32_t)i], acc[i]);
+    for (int half = 8; half; half /= 2)
+        for (int i = 0; i < half; i++)
+            acc[i] += acc[i + half];
+    return acc[0];
+}
+
+static void f32_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n, float *y,
+                    size_t ldy, void *scratch)
+{
+    float *values = scratch;
+    uint32_t padded = (uint32_t)lm_round_up(w->cols, 16);
+    memset(values + w->cols, 0, (padded - w->cols) * sizeof *values);
+    for (uint32_t i = row0; i < row1; i++) {
+        const uint8_t *planes[LM_QUANT_PLANES];
+        lm_matrix_row(w, i, planes);
+        w->quant->to_f32(w->quant, planes, w->cols, values);
+        for (uint32_t t = 0; t < n; t++)
+            y[t * ldy + i] =
+                dot_f32(values, (const float *)(const void *)(x + t * lm_act_f32_bytes(w->cols)), padded);
+    }
+}
+
+const lm_cpu_linear lm_linear_q8_portable = { "in place, 8-bit activations, portable", &lm_act_q8, q8_scratch,
+                                              q8_run };
+const lm_cpu_linear lm_linear_f32_portable = { "panel decode, portable", &lm_act_f32, f32_scratch, f32_run };
