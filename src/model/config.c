@@ -10,8 +10,9 @@
 lm_status lm_reader_init(lm_reader *r, const lm_packfile *p, lm_error *err)
 {
     lm_quoted_buf q;
-    *r =
-        (lm_reader){ .root = lm_packfile_config(p), .gguf = lm_packfile_kind(p) == LM_PACK_GGUF, .err = err };
+    *r = (lm_reader){
+        .root = lm_packfile_config(p), .pack = p, .gguf = lm_packfile_kind(p) == LM_PACK_GGUF, .err = err
+    };
     const char *key = r->gguf ? "general.architecture" : "model_type";
     r->text = r->root;
     if (!r->gguf) {

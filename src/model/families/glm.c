@@ -12,9 +12,14 @@ static void defaults(lm_reader *r, lm_config *c)
 
 static lm_status configure(lm_reader *r, lm_config *c)
 {
-    (void)r;
     c->interleaved = true;
     c->window = 0;
+    /* A converter that did not know the -hf spelling of the keys wrote its own
+     * defaults: 1e-5, and the width as the context.  GLM 4's own values stand in. */
+    if (r->gguf && c->max_context == c->width && c->eps > 9.9e-6f) {
+        c->eps = 1.5625e-7f;
+        c->max_context = 131072;
+    }
     return LM_OK;
 }
 

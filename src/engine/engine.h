@@ -1,0 +1,68 @@
+/* engine/engine.h - the inside of a model and its sessions (lemma/model.h).
+ *
+ * The engine cuts what sessions want evaluated into ragged steps, finds pages for
+ * the new positions, runs the plan and keeps the last logits.
+ *
+ * Threads: the engine's thread only, but for the cancel flag.
+ */
+#ifndef LM_ENGINE_H
+#define LM_ENGINE_H
+
+#include <stdatomic.h>
+
+#include "backend/backend.h"
+#include "lemma/model.h"
+#include "model/net.h"
+#include "state/pool.h"
+
+struct lm_model {
+    lm_net *net;
+    lm_text *text; /* NULL: none */
+    const lm_backend *backend;
+    lm_device *device;
+    lm_plan *plan;
+    lm_plan_options plan_options;
+    uint32_t chunk, n_groups;
+    lm_page_layout *layouts; /* [n_groups] */
+    lm_pool **pools;         /* [n_groups] */
+    lm_model_info info;
+    lm_sample_params sampling; /* the pack's defaults */
+    /* scratch of a step, sized once: [max_tokens], [max_rows], [max_segments] */
+    int32_t *ids;
+    uint32_t *rows;
+    lm_segment *segments;
+    lm_page_table *tables; /* [max_segments * n_groups] */
+    float *logits;         /* [max_rows, n_vocab] */
+    uint32_t n_sessions;
+};
+
+/* One cache group of a session: page i holds positions [64 i, 64 i + 64); NULL
+ * where a window lost interest. */
+typedef struct {
+    lm_page **pages;
+    uint8_t **data; /* the same pages' bytes, as steps want them */
+    uint32_t n_pages;
+    size_t cap, cap_data;
+    uint32_t n_dropped; /* pages before this one are gone */
+} lm_group_state;
+
+struct lm_session {
+    lm_model *m;
+    int32_t *tokens;
+    size_t cap_tokens;
+    uint32_t n_tokens;      /* evaluated: their state is in the pages */
+    lm_group_state *groups; /* [m->n_groups] */
+    float *logits;          /* [n_vocab], after the last token */
+    bool has_logits;
+    atomic_bool cancel;
+    lm_metrics metrics;
+};
+
+/* Room for `n` more tokens: token list and pages; all or nothing. */
+lm_status lm_session_grow(lm_session *s, uint32_t n, lm_error *err) LM_NODISCARD;
+/* Gives back the pages that no later query will see. */
+void lm_session_drop_dead(lm_session *s);
+uint64_t lm_now_ns(void);
+uint64_t lm_peak_rss(void);
+
+#endif
