@@ -167,7 +167,7 @@ static lm_status take_decl(cursor *c, lm_gguf_decl *d)
     d->name = (const char *)p;
     lm_quoted(&q, d->name, (size_t)d->n_name);
     LM_TRY(take_u32(c, q.s, &d->n_dims));
-    if (d->n_dims == 0 || d->n_dims > LM_LIMIT_GGUF_DIMS)
+    if (d->n_dims > LM_LIMIT_GGUF_DIMS)
         return lm_fail_at(c->err, LM_ERR_CORRUPT, c->at - 4,
                           "tensor '%s' claims %" PRIu32 " dimensions, allowed are 1 to %d", q.s, d->n_dims,
                           LM_LIMIT_GGUF_DIMS);
@@ -334,6 +334,9 @@ static lm_status place(const lm_gguf *g, const lm_gguf_decl *d, const lm_map *ma
     }
     if (!t.dtype)
         t.dtype = t.quant->name;
+    if (d->n_dims == 0)
+        return lm_fail(err, LM_ERR_CORRUPT, "tensor '%s' claims 0 dimensions, allowed are 1 to %d", q.s,
+                       LM_LIMIT_GGUF_DIMS);
     if (d->offset % g->align != 0)
         return lm_fail(err, LM_ERR_CORRUPT,
                        "tensor '%s' starts at byte %" PRIu64 " of the data, not a multiple "
