@@ -2,6 +2,7 @@
 #include "format/gguf.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,11 +81,24 @@ static lm_status take_string(cursor *c, const char *what, uint64_t max, const ui
     return take(c, *n, what, s);
 }
 
+/* What a message about a key or a tensor begins with. */
+typedef struct {
+    char s[128];
+} label;
+
+static label label_of(const char *kind, const char *name, uint64_t n)
+{
+    label l;
+    lm_quoted_buf q;
+    (void)snprintf(l.s, sizeof l.s, "%s '%s'", kind, lm_quoted(&q, name, (size_t)n));
+    return l;
+}
+
 static lm_status check_type(cursor *c, const char *key, uint32_t type)
 {
     if (type >= LM_GGUF_TYPES)
         return lm_fail_at(c->err, LM_ERR_CORRUPT, c->at - 4,
-                          "the key '%s' has the value type %" PRIu32 ", allowed are 0 to %d", key, type,
+                          "%s has the value type %" PRIu32 ", allowed are 0 to %d", key, type,
                           LM_GGUF_TYPES - 1);
     return LM_OK;
 }
@@ -102,8 +116,7 @@ static lm_status take_array(cursor *c, const char *key, lm_gguf_value *v, int de
     at = c->at;
     LM_TRY(take_u64(c, key, &n));
     if (n > LM_LIMIT_GGUF_ARRAY)
-        return lm_fail_at(c->err, LM_ERR_CORRUPT, at,
-                          "the array '%s' claims %" PRIu64 " entries, allowed are %d", key, n,
+        return lm_fail_at(c->err, LM_ERR_CORRUPT, at, "%s claims %" PRIu64 " entries, allowed are %d", key, n,
                           LM_LIMIT_GGUF_ARRAY);
     v->item = (lm_gguf_type)item;
     v->n = n;
@@ -119,7 +132,7 @@ static lm_status take_array(cursor *c, const char *key, lm_gguf_value *v, int de
             continue;
         }
         if (depth + 1 > LM_LIMIT_GGUF_DEPTH)
-            return lm_fail_at(c->err, LM_ERR_CORRUPT, c->at, "the array '%s' is nested deeper than %d", key,
+            return lm_fail_at(c->err, LM_ERR_CORRUPT, c->at, "%s is nested deeper than %d", key,
                               LM_LIMIT_GGUF_DEPTH);
         LM_TRY(take_array(c, key, &inner, depth + 1));
     }
@@ -131,50 +144,46 @@ static lm_status take_value(cursor *c, lm_gguf_value *v)
     const uint8_t *p = NULL;
     uint64_t n = 0;
     uint32_t type = 0;
-    lm_quoted_buf q;
-
     LM_TRY(take_string(c, "a key", LM_LIMIT_GGUF_KEY, &p, &n));
     v->key = (const char *)p;
     v->n_key = (size_t)n;
-    lm_quoted(&q, v->key, v->n_key);
+    label l = label_of("the key", v->key, n);
     bool plain = n > 0 && lm_utf8_valid(v->key, v->n_key);
     for (size_t i = 0; i < v->n_key && plain; i++)
         plain = p[i] >= 0x20 && p[i] != 0x7f;
     if (!plain)
         return lm_fail_at(c->err, LM_ERR_CORRUPT, c->at - n,
-                          "the key '%s' is empty, holds control characters or is not UTF-8", q.s);
-    LM_TRY(take_u32(c, q.s, &type));
-    LM_TRY(check_type(c, q.s, type));
+                          "%s is empty, holds control characters or is not UTF-8", l.s);
+    LM_TRY(take_u32(c, l.s, &type));
+    LM_TRY(check_type(c, l.s, type));
     v->type = (lm_gguf_type)type;
     if (v->type == LM_GGUF_ARRAY)
-        return take_array(c, q.s, v, 1);
+        return take_array(c, l.s, v, 1);
     if (v->type == LM_GGUF_STRING)
-        return take_string(c, q.s, LM_LIMIT_GGUF_STRING, &v->data, &v->n);
+        return take_string(c, l.s, LM_LIMIT_GGUF_STRING, &v->data, &v->n);
     v->n = 1;
-    LM_TRY(take(c, type_bytes[type], q.s, &v->data));
+    LM_TRY(take(c, type_bytes[type], l.s, &v->data));
     if (v->type == LM_GGUF_BOOL && *v->data > 1)
-        return lm_fail_at(c->err, LM_ERR_CORRUPT, c->at - 1,
-                          "the key '%s' has the boolean %u, allowed are 0 and 1", q.s, (unsigned)*v->data);
+        return lm_fail_at(c->err, LM_ERR_CORRUPT, c->at - 1, "%s has the boolean %u, allowed are 0 and 1",
+                          l.s, (unsigned)*v->data);
     return LM_OK;
 }
 
 static lm_status take_decl(cursor *c, lm_gguf_decl *d)
 {
     const uint8_t *p = NULL;
-    lm_quoted_buf q;
-
     LM_TRY(take_string(c, "a tensor's name", LM_LIMIT_NAME, &p, &d->n_name));
     d->name = (const char *)p;
-    lm_quoted(&q, d->name, (size_t)d->n_name);
-    LM_TRY(take_u32(c, q.s, &d->n_dims));
+    label l = label_of("tensor", d->name, d->n_name);
+    LM_TRY(take_u32(c, l.s, &d->n_dims));
     if (d->n_dims > LM_LIMIT_GGUF_DIMS)
         return lm_fail_at(c->err, LM_ERR_CORRUPT, c->at - 4,
-                          "tensor '%s' claims %" PRIu32 " dimensions, allowed are 1 to %d", q.s, d->n_dims,
+                          "%s claims %" PRIu32 " dimensions, allowed are 1 to %d", l.s, d->n_dims,
                           LM_LIMIT_GGUF_DIMS);
     for (uint32_t i = 0; i < d->n_dims; i++)
-        LM_TRY(take_u64(c, q.s, &d->dims[i]));
-    LM_TRY(take_u32(c, q.s, &d->type));
-    return take_u64(c, q.s, &d->offset);
+        LM_TRY(take_u64(c, l.s, &d->dims[i]));
+    LM_TRY(take_u32(c, l.s, &d->type));
+    return take_u64(c, l.s, &d->offset);
 }
 
 static int compare_keys(const char *a, size_t n_a, const char *b, size_t n_b)
@@ -234,8 +243,9 @@ static lm_status find_data(cursor *c, lm_gguf *g)
 {
     const lm_gguf_value *v = lm_gguf_find(g, "general.alignment");
     g->align = 32;
-    if (v && (!lm_gguf_u64(g, "general.alignment", &g->align) || g->align < 8 ||
-              g->align > LM_LIMIT_GGUF_ALIGN || (g->align & (g->align - 1)) != 0))
+    if (v && !lm_gguf_u64(g, "general.alignment", &g->align))
+        return lm_fail(c->err, LM_ERR_CORRUPT, "general.alignment is not a whole number");
+    if (v && (g->align < 8 || g->align > LM_LIMIT_GGUF_ALIGN || (g->align & (g->align - 1)) != 0))
         return lm_fail(c->err, LM_ERR_CORRUPT,
                        "general.alignment is %" PRIu64 ", allowed are powers of two from 8 to %d", g->align,
                        LM_LIMIT_GGUF_ALIGN);
