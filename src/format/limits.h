@@ -12,8 +12,15 @@ enum {
     /* Header of a .safetensors file: 95,000 tensors of a mixture of experts in
      * one file take 12 MiB. */
     LM_LIMIT_HEADER_BYTES = 32 << 20,
-    /* model.safetensors.index.json: about 100 bytes a tensor. */
-    LM_LIMIT_INDEX_BYTES = 64 << 20,
+    /* Values in it: bounds the parser's memory to 40 MiB. */
+    LM_LIMIT_CONFIG_VALUES = 1 << 18,
+    /* One entry of such a header, and its __metadata__ (training notes). */
+    LM_LIMIT_HEADER_ENTRY = 8192,
+    LM_LIMIT_HEADER_NOTES = 1 << 20,
+    /* model.safetensors.index.json: about 100 bytes a tensor, 140,000 tensors in
+     * the largest published one. */
+    LM_LIMIT_INDEX_BYTES = 32 << 20,
+    LM_LIMIT_INDEX_VALUES = 1 << 19,
     /* Nesting of JSON: configurations have 6, tokenizers 8; the parser
      * recurses once a level. */
     LM_LIMIT_JSON_DEPTH = 64,

@@ -144,7 +144,8 @@ static lm_status open_gguf(lm_packfile *p, bool with_weights, lm_error *err)
 
 static lm_status read_config(lm_packfile *p, const lm_pack_files *files, bool with_weights, lm_error *err)
 {
-    const lm_json_limits limits = { .max_bytes = LM_LIMIT_CONFIG_BYTES };
+    const lm_json_limits limits = { .max_bytes = LM_LIMIT_CONFIG_BYTES,
+                                    .max_values = LM_LIMIT_CONFIG_VALUES };
     char *path = NULL;
     lm_quoted_buf q;
     if (!files->has_config) {

@@ -62,7 +62,9 @@ static bool in_list(const lm_folder *f, const char *name)
 
 static lm_status from_index(lm_pack_files *out, const char *folder, const lm_folder *there, lm_error *err)
 {
-    const lm_json_limits limits = { .max_bytes = LM_LIMIT_INDEX_BYTES, .unique_keys = true };
+    const lm_json_limits limits = { .max_bytes = LM_LIMIT_INDEX_BYTES,
+                                    .max_values = LM_LIMIT_INDEX_VALUES,
+                                    .unique_keys = true };
     json_t *index = NULL, *map, *v;
     const char *key, *last = "";
     char *path = NULL;

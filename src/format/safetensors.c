@@ -3,10 +3,12 @@
 
 #include <ctype.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/checked.h"
 #include "base/fail.h"
+#include "base/str.h"
 #include "format/json.h"
 #include "format/limits.h"
 
@@ -111,16 +113,123 @@ static lm_status read_entry(const char *key, const json_t *v, const uint8_t *byt
     return lm_tensors_add(out, &t, err);
 }
 
+/* The header is cut into its entries, and each is parsed by itself: a header of
+ * 30 MiB that is nonsense costs no more than its first bad entry. */
+typedef struct {
+    const char *s;
+    size_t n, at;
+} text;
+
+static void skip_blanks(text *t)
+{
+    while (t->at < t->n && strchr(" \t\r\n", t->s[t->at]) && t->s[t->at])
+        t->at++;
+}
+
+static bool take(text *t, char c)
+{
+    skip_blanks(t);
+    if (t->at >= t->n || t->s[t->at] != c)
+        return false;
+    t->at++;
+    return true;
+}
+
+/* Steps over a string whose quote is next; false: it never ends. */
+static bool skip_string(text *t)
+{
+    for (t->at++; t->at < t->n && t->s[t->at] != '"'; t->at++)
+        if (t->s[t->at] == '\\')
+            t->at++;
+    return t->at++ < t->n;
+}
+
+/* Steps over whatever stands up to the comma or brace that ends an entry. */
+static bool skip_value(text *t)
+{
+    for (size_t depth = 0; t->at < t->n;) {
+        char c = t->s[t->at];
+        if (c == '"') {
+            if (!skip_string(t))
+                return false;
+            continue;
+        }
+        if (depth == 0 && (c == ',' || c == '}'))
+            return true;
+        depth += c == '{' || c == '[';
+        depth -= c == '}' || c == ']';
+        t->at++;
+    }
+    return false;
+}
+
+static lm_status cut_off(const text *t, lm_error *err)
+{
+    return lm_fail_at(err, LM_ERR_CORRUPT, 8 + t->at,
+                      "the header is no JSON object: it breaks off at byte %zu", 8 + LM_MIN(t->at, t->n));
+}
+
+/* The entry at bytes from to to of the header, whatever it is. */
+static lm_status parse_entry(const text *t, size_t from, size_t to, const uint8_t *bytes, uint64_t size,
+                             const lm_map *map, lm_tensors *out, lm_error *err)
+{
+    static const char notes[] = "\"__metadata__\"";
+    bool is_notes = to - from > sizeof notes && memcmp(t->s + from, notes, sizeof notes - 1) == 0;
+    const lm_json_limits limits = { .max_bytes = is_notes ? LM_LIMIT_HEADER_NOTES : LM_LIMIT_HEADER_ENTRY,
+                                    .max_depth = LM_LIMIT_HEADER_DEPTH,
+                                    .unique_keys = true };
+    lm_str one = { 0 };
+    json_t *o = NULL;
+    char what[48];
+
+    (void)snprintf(what, sizeof what, "the header's entry at byte %zu", from + 8);
+    if (to - from > limits.max_bytes - 2)
+        return lm_fail(err, LM_ERR_CORRUPT, "%s has %zu bytes, allowed are %zu", what, to - from,
+                       limits.max_bytes);
+    lm_str_addc(&one, '{');
+    lm_str_add(&one, t->s + from, to - from);
+    lm_str_addc(&one, '}');
+    lm_status status = lm_str_status(&one, err);
+    if (status == LM_OK)
+        status = lm_json_parse(&o, one.s, one.n, what, &limits, err);
+    lm_str_clear(&one);
+    if (status == LM_OK && !is_notes) {
+        void *it = json_object_iter(o);
+        status = it ? read_entry(json_object_iter_key(it), json_object_iter_value(it), bytes, size, 8 + t->n,
+                                 map, out, err)
+                    : cut_off(t, err);
+    }
+    json_decref(o);
+    return status;
+}
+
+static lm_status parse_header(text *t, const uint8_t *bytes, uint64_t size, const lm_map *map,
+                              lm_tensors *out, lm_error *err)
+{
+    if (!take(t, '{'))
+        return cut_off(t, err);
+    if (!take(t, '}')) {
+        do {
+            skip_blanks(t);
+            size_t from = t->at;
+            if (t->at >= t->n || t->s[t->at] != '"' || !skip_value(t))
+                return cut_off(t, err);
+            LM_TRY(parse_entry(t, from, t->at, bytes, size, map, out, err));
+        } while (take(t, ','));
+        if (!take(t, '}'))
+            return cut_off(t, err);
+    }
+    skip_blanks(t); /* writers pad with spaces */
+    if (t->at < t->n)
+        return lm_fail_at(err, LM_ERR_CORRUPT, 8 + t->at, "the header goes on after its end at byte %zu",
+                          8 + t->at);
+    return LM_OK;
+}
+
 lm_status lm_safetensors_parse(const uint8_t *bytes, uint64_t size, const lm_map *map, lm_tensors *out,
                                lm_error *err)
 {
-    const lm_json_limits limits = { .max_bytes = LM_LIMIT_HEADER_BYTES,
-                                    .max_depth = LM_LIMIT_HEADER_DEPTH,
-                                    .unique_keys = true };
-    json_t *header = NULL, *v;
-    const char *key;
     size_t first = out->n;
-    lm_status status = LM_OK;
 
     if (size < 8)
         return lm_fail(err, LM_ERR_TRUNCATED, "the file has %" PRIu64 " bytes, a header takes more than 8",
@@ -134,18 +243,7 @@ lm_status lm_safetensors_parse(const uint8_t *bytes, uint64_t size, const lm_map
         return lm_fail_at(err, LM_ERR_TRUNCATED, 0,
                           "the header claims %" PRIu64 " bytes, the file has %" PRIu64, n, size);
     }
-    LM_TRY(lm_json_parse(&header, (const char *)bytes + 8, (size_t)n, "the header", &limits, err));
-    if (!json_is_object(header))
-        status = lm_fail(err, LM_ERR_CORRUPT, "the header is no JSON object");
-    else
-        json_object_foreach(header, key, v)
-        {
-            if (strcmp(key, "__metadata__") == 0)
-                continue;
-            status = read_entry(key, v, bytes, size, 8 + n, map, out, err);
-            if (status != LM_OK)
-                break;
-        }
-    json_decref(header);
-    return status == LM_OK ? lm_tensors_apart(out, first, err) : status;
+    text t = { .s = (const char *)bytes + 8, .n = (size_t)n };
+    LM_TRY(parse_header(&t, bytes, size, map, out, err));
+    return lm_tensors_apart(out, first, err);
 }
