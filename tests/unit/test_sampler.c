@@ -582,6 +582,97 @@ static void dense_draws_reach_every_block(void **state)
     free(row);
 }
 
+/* Every u must land on the token whose share of the running sum holds it; a sum
+ * of the same numbers in another order may differ by 1e-6. */
+static void dense_draws_follow_the_running_sum(void **state)
+{
+    enum { N = 5003 };
+    float *row = gauss_row(N, 2.0, 17);
+    double *below = malloc((N + 1) * sizeof *below), max = -INFINITY;
+    (void)state;
+    assert_non_null(below);
+    row[0] = row[N - 1] = row[1024] = -INFINITY;
+    for (int i = 0; i < N; i++)
+        max = fmax(max, (double)row[i]);
+    below[0] = 0.0;
+    for (int i = 0; i < N; i++)
+        below[i + 1] = below[i] + exp((double)row[i] - max);
+    lm_cands c;
+    assert_int_equal(lm_cands_init(&c, N, NULL), LM_OK);
+    assert_true(lm_cands_begin(&c, row));
+    for (int i = 0; i <= 4000; i++) {
+        const double u = i < 4000 ? i / 4000.0 : 1.0 - 0x1p-53;
+        float p;
+        int32_t t = lm_cands_pick(&c, u, &p);
+        assert_true(row[t] > -INFINITY);
+        assert_true(below[t] / below[N] <= u + 1e-6 && u <= below[t + 1] / below[N] + 1e-6);
+        assert_true(fabs((double)p - (below[t + 1] - below[t]) / below[N]) < 1e-6);
+    }
+    lm_cands_clear(&c);
+    free(below);
+    free(row);
+}
+
+/* What DRY takes off each of 10 tokens after `tokens`; the memory behind the
+ * last token holds a stale 9. */
+static void dry_of(const lm_breakers *b, const int32_t *tokens, size_t n, float taken[10])
+{
+    int32_t run[64];
+    float row[10] = { 0 };
+    lm_sample_params p = plain();
+    p.dry_multiplier = 1.0f;
+    p.dry_base = 2.0f;
+    p.dry_breakers = (const char *const[]){ "none" };
+    lm_dry d;
+    lm_cands c;
+    memcpy(run, tokens, n * sizeof *run);
+    run[n] = 9;
+    lm_history h = { .tokens = run, .n = n, .cap = 64, .window = LM_HISTORY_ALL };
+    assert_int_equal(lm_dry_init(&d, &p, NULL, 10, NULL), LM_OK);
+    for (size_t i = 0; i < b->n; i++)
+        assert_int_equal(
+            lm_breakers_add(&d.breakers, b->items[i].head, b->tails + b->items[i].first, b->items[i].n, NULL),
+            LM_OK);
+    assert_int_equal(lm_dry_reserve(&d, 64, NULL), LM_OK);
+    assert_int_equal(lm_cands_init(&c, 10, NULL), LM_OK);
+    assert_true(lm_cands_begin(&c, row));
+    lm_stage_dry(&c, &d, &h, &p);
+    for (int i = 0; i < 10; i++)
+        taken[i] = -row[i];
+    lm_cands_clear(&c);
+    lm_dry_clear(&d);
+}
+
+static void dry_counts_from_behind_the_longest_whole_breaker(void **state)
+{
+    static const int32_t tokens[] = { 1, 5, 6, 2, 3, 4, 7, 1, 5, 6, 2, 3 };
+    float taken[10];
+    lm_breakers b = { 0 };
+    (void)state;
+    dry_of(&b, tokens, 12, taken); /* 1 5 6 2 3 again: five tokens, 2^(5-2) */
+    assert_true(taken[4] == 8.0f);
+    for (int i = 0; i < 10; i++)
+        assert_true(i == 4 || taken[i] == 0.0f);
+    assert_int_equal(lm_breakers_add(&b, 5, NULL, 0, NULL), LM_OK);
+    dry_of(&b, tokens, 12, taken); /* behind the 5: 6 2 3 */
+    assert_true(taken[4] == 2.0f);
+    assert_int_equal(lm_breakers_add(&b, 5, (const int32_t[]){ 6 }, 1, NULL), LM_OK);
+    dry_of(&b, tokens, 12, taken); /* behind 5 6: 2 3, whichever way came first */
+    assert_true(taken[4] == 1.0f);
+    lm_breakers_clear(&b);
+    assert_int_equal(lm_breakers_add(&b, 5, (const int32_t[]){ 6 }, 1, NULL), LM_OK);
+    assert_int_equal(lm_breakers_add(&b, 5, NULL, 0, NULL), LM_OK);
+    dry_of(&b, tokens, 12, taken);
+    assert_true(taken[4] == 1.0f);
+    lm_breakers_clear(&b);
+    /* A breaker that the context has only begun is none yet: the 6 counts. */
+    assert_int_equal(lm_breakers_add(&b, 3, (const int32_t[]){ 9 }, 1, NULL), LM_OK);
+    assert_int_equal(lm_breakers_add(&b, 6, NULL, 0, NULL), LM_OK);
+    dry_of(&b, tokens, 12, taken);
+    assert_true(taken[4] == 1.0f);
+    lm_breakers_clear(&b);
+}
+
 /* N3 */
 static void a_draw_depends_on_seed_and_position_alone(void **state)
 {
@@ -1104,6 +1195,8 @@ int main(void)
         cmocka_unit_test(logprobs_are_those_of_the_raw_row),
         cmocka_unit_test(draws_follow_the_probabilities),
         cmocka_unit_test(dense_draws_reach_every_block),
+        cmocka_unit_test(dense_draws_follow_the_running_sum),
+        cmocka_unit_test(dry_counts_from_behind_the_longest_whole_breaker),
         cmocka_unit_test(a_draw_depends_on_seed_and_position_alone),
         cmocka_unit_test(xtc_acts_as_often_as_its_probability),
         cmocka_unit_test(nothing_to_draw_from_is_an_error),
