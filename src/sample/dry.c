@@ -68,9 +68,8 @@ static size_t tokens_after_breaker(const lm_breakers *b, const int32_t *end, siz
             const size_t n_tail = ways[w].n;
             if (n_tail > i || (found && n_tail <= longest))
                 continue;
-            const int32_t *tail = b->tails + ways[w].first;
             size_t same = 0;
-            while (same < n_tail && tail[same] == end[(ptrdiff_t)same - (ptrdiff_t)i])
+            while (same < n_tail && b->tails[ways[w].first + same] == end[(ptrdiff_t)same - (ptrdiff_t)i])
                 same++;
             if (same == n_tail) {
                 longest = n_tail;

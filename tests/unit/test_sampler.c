@@ -629,10 +629,10 @@ static void dry_of(const lm_breakers *b, const int32_t *tokens, size_t n, float 
     run[n] = 9;
     lm_history h = { .tokens = run, .n = n, .cap = 64, .window = LM_HISTORY_ALL };
     assert_int_equal(lm_dry_init(&d, &p, NULL, 10, NULL), LM_OK);
-    for (size_t i = 0; i < b->n; i++)
-        assert_int_equal(
-            lm_breakers_add(&d.breakers, b->items[i].head, b->tails + b->items[i].first, b->items[i].n, NULL),
-            LM_OK);
+    for (size_t i = 0; i < b->n; i++) {
+        const int32_t *tail = b->items[i].n ? b->tails + b->items[i].first : NULL;
+        assert_int_equal(lm_breakers_add(&d.breakers, b->items[i].head, tail, b->items[i].n, NULL), LM_OK);
+    }
     assert_int_equal(lm_dry_reserve(&d, 64, NULL), LM_OK);
     assert_int_equal(lm_cands_init(&c, 10, NULL), LM_OK);
     assert_true(lm_cands_begin(&c, row));
