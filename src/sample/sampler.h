@@ -37,13 +37,16 @@ lm_status lm_sampler_accept(lm_sampler *s, int32_t token, bool generated, lm_err
 lm_status lm_sampler_draw(lm_sampler *s, float *logits, uint64_t position, int32_t *token,
                           lm_error *err) LM_NODISCARD;
 /* Natural log-probability of `token` and the `n_top` most likely, of raw logits
- * (not changed); `top` may be NULL when n_top is 0. */
+ * (not changed); `top` may be NULL when n_top is 0.  NaN counts as -infinity;
+ * where fewer than n_top are more than that, the rest of `top` has token -1. */
 void lm_logprobs(const float *logits, uint32_t n_vocab, int32_t token, float *chosen, lm_token_logprob *top,
                  size_t n_top);
 /* Index of the largest; the lowest index wins a tie; NaN never wins. */
 int32_t lm_argmax(const float *logits, uint32_t n_vocab);
 
-/* State at rest: everything that the next draw depends on. */
+/* State at rest: everything that the next draw depends on, the parameters apart.
+ * Bytes that are damaged or of another version: LM_ERR_STATE; of another
+ * vocabulary: LM_ERR_MISMATCH; the sampler is then as it was. */
 size_t lm_sampler_state_bytes(const lm_sampler *s);
 void lm_sampler_save(const lm_sampler *s, void *out);
 lm_status lm_sampler_load(lm_sampler *s, const void *state, size_t n, lm_error *err) LM_NODISCARD;

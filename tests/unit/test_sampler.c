@@ -16,33 +16,12 @@
 
 #include "base/mem.h"
 #include "sample/chain.h"
-#include "sample/order.h"
 #include "sample/rng.h"
 #include "sample/stages.h"
-#include "sample/vexp.h"
+#include "support/noise.h"
+#include "text/tokenizer.h"
 
 /* ---- helpers --------------------------------------------------------------- */
-
-/* The same numbers on every machine. */
-static double noise(uint64_t seed, uint64_t i)
-{
-    return lm_rng_unit(seed ^ UINT64_C(0x7e57), i, 77);
-}
-
-static double gauss(uint64_t seed, uint64_t i)
-{
-    double u = noise(seed, 2 * i), v = noise(seed, 2 * i + 1);
-    return sqrt(-2.0 * log(1.0 - u)) * cos(6.283185307179586 * v);
-}
-
-static float *gauss_row(uint32_t n, double spread, uint64_t seed)
-{
-    float *row = malloc(n * sizeof *row);
-    assert_non_null(row);
-    for (uint32_t i = 0; i < n; i++)
-        row[i] = (float)(spread * gauss(seed, i));
-    return row;
-}
 
 /* Every stage off: the raw distribution at temperature 1. */
 static lm_sample_params plain(void)
@@ -80,12 +59,6 @@ static int32_t drawn(lm_sampler *s, const float *logits, uint64_t position)
     assert_int_equal(lm_sampler_draw(s, row, position, &token, NULL), LM_OK);
     free(row);
     return token;
-}
-
-static int by_token(const void *a, const void *b)
-{
-    const lm_cand *x = a, *y = b;
-    return (x->token > y->token) - (x->token < y->token);
 }
 
 /* ---- the cases of the second implementation ---------------------------------- */
@@ -289,219 +262,15 @@ static void stages_agree_with_the_second_implementation(void **state)
     json_decref(root);
 }
 
-/* ---- the pieces ------------------------------------------------------------- */
-
-static void philox_gives_the_published_vectors(void **state)
+static void temperature_0_takes_the_lowest_of_equals_and_no_nan(void **state)
 {
-    /* Random123 1.14, tests/kat_vectors. */
-    static const uint32_t kat[3][10] = {
-        { 0, 0, 0, 0, 0, 0, 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8 },
-        { 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0x408f276d, 0x41c83b0e,
-          0xa20bc7c6, 0x6d5451fd },
-        { 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0, 0xd16cfe09, 0x94fdcceb,
-          0x5001e420, 0x24126ea1 },
-    };
     (void)state;
-    for (size_t i = 0; i < LM_LEN(kat); i++) {
-        uint32_t out[4];
-        lm_philox(kat[i], kat[i] + 4, out);
-        assert_memory_equal(out, kat[i] + 6, sizeof out);
-    }
-}
-
-static void exp_is_within_its_bound(void **state)
-{
-    double worst = 0.0;
-    (void)state;
-    for (int i = 0; i <= 870000; i++) {
-        float x = (float)i * -1e-4f;
-        double want = exp((double)x), got = (double)lm_exp_neg(x);
-        worst = fmax(worst, fabs(got / want - 1.0));
-    }
-    if (worst > 3e-7)
-        fail_msg("relative error %.3g, allowed 3e-7", worst);
-    assert_true(lm_exp_neg(0.0f) == 1.0f);
-    assert_true(lm_exp_neg(-INFINITY) == 0.0f);
-    assert_true(lm_exp_neg(-FLT_MAX) == 0.0f);
-}
-
-static int keys_down(const void *a, const void *b)
-{
-    const uint64_t *x = a, *y = b;
-    return (*x < *y) - (*x > *y);
-}
-
-static void selecting_equals_sorting(void **state)
-{
-    enum { N = 3000 };
-    static uint64_t keys[N], want[N];
-    (void)state;
-    for (uint32_t shape = 0; shape < 5; shape++) {
-        for (uint32_t i = 0; i < N; i++) {
-            /* noise, rising, falling, few values, saw */
-            float x = shape == 0   ? (float)gauss(shape, i)
-                      : shape == 1 ? (float)i
-                      : shape == 2 ? -(float)i
-                      : shape == 3 ? (float)(i % 3)
-                                   : (float)(i % 64) * (i & 1 ? 1.0f : -1.0f);
-            want[i] = lm_key(x, i);
-            assert_int_equal(lm_key_token(want[i]), i);
-            assert_true(lm_key_value(want[i]) == x);
-        }
-        static const size_t sizes[] = { 1, 2, 24, 25, 1000, N };
-        for (size_t z = 0; z < LM_LEN(sizes); z++) {
-            size_t n = sizes[z];
-            static uint64_t sorted[N];
-            memcpy(sorted, want, n * sizeof *sorted);
-            qsort(sorted, n, sizeof *sorted, keys_down);
-            memcpy(keys, want, n * sizeof *keys);
-            lm_keys_sort(keys, n);
-            assert_memory_equal(keys, sorted, n * sizeof *keys);
-            size_t m = n / 3 + 1;
-            memcpy(keys, want, n * sizeof *keys);
-            lm_keys_select(keys, n, m);
-            qsort(keys, m, sizeof *keys, keys_down);
-            assert_memory_equal(keys, sorted, m * sizeof *keys);
-        }
-    }
-}
-
-/* Rows long enough for every block and tail, with ties, in bad orders. */
-static void top_k_of_long_rows_equals_a_full_sort(void **state)
-{
-    static const uint32_t sizes[] = { 1, 15, 16, 17, 255, 1023, 5003 };
-    static const int32_t ks[] = { 1, 2, 40, 300, 6000 };
-    (void)state;
-    for (size_t z = 0; z < LM_LEN(sizes); z++) {
-        for (int shape = 0; shape < 4; shape++) {
-            const uint32_t n = sizes[z];
-            float *row = gauss_row(n, 3.0, z);
-            uint64_t *keys = malloc(n * sizeof *keys);
-            assert_non_null(keys);
-            for (uint32_t i = 0; i < n; i++) {
-                row[i] = shape == 1   ? (float)i
-                         : shape == 2 ? -(float)i
-                         : shape == 3 ? roundf(row[i])
-                                      : row[i];
-                keys[i] = lm_key(row[i], i);
-            }
-            qsort(keys, n, sizeof *keys, keys_down);
-            for (size_t j = 0; j < LM_LEN(ks); j++) {
-                lm_cands c;
-                assert_int_equal(lm_cands_init(&c, n, NULL), LM_OK);
-                assert_true(lm_cands_begin(&c, row));
-                lm_stage_top_k(&c, ks[j], 0);
-                assert_int_equal(c.n, LM_MIN((uint32_t)ks[j], n));
-                for (uint32_t i = 0; i < c.n; i++)
-                    assert_int_equal(c.list[i].token, (int32_t)lm_key_token(keys[i]));
-                lm_cands_clear(&c);
-            }
-            free(keys);
-            free(row);
-        }
-    }
-}
-
-/* The same stage on the dense row and on a list of all must leave the same. */
-static void dense_and_list_give_the_same_answer(void **state)
-{
-    enum { N = 4099 };
-    (void)state;
-    for (int stage = 0; stage < 8; stage++) {
-        float *row = gauss_row(N, 2.5, 91), *copy = gauss_row(N, 2.5, 91);
-        lm_cands a, b;
-        assert_int_equal(lm_cands_init(&a, N, NULL), LM_OK);
-        assert_int_equal(lm_cands_init(&b, N, NULL), LM_OK);
-        row[7] = copy[7] = -INFINITY;
-        assert_true(lm_cands_begin(&a, row));
-        assert_true(lm_cands_begin(&b, copy));
-        lm_cands_to_list(&b);
-        assert_int_equal(b.n, N - 1);
-        for (int i = 0; i < 2; i++) {
-            lm_cands *c = i ? &b : &a;
-            switch (stage) {
-            case 0: lm_stage_top_k(c, 77, 0); break;
-            case 1: lm_stage_top_p(c, 0.9f, 0); break;
-            case 2: lm_stage_min_p(c, 0.02f, 0); break;
-            case 3: lm_stage_typical(c, 0.5f, 0); break;
-            case 4: lm_stage_top_n_sigma(c, 1.5f); break;
-            case 5: lm_stage_xtc(c, 1.0f, 0.003f, 0, 0.5); break;
-            case 6: lm_stage_temperature(c, 0.7f, 0.4f, 1.3f); break;
-            case 7: lm_stage_mirostat_1(c, 6.0f, N); break;
-            }
-        }
-        lm_cands_to_list(&a);
-        lm_cands_softmax(&a);
-        lm_cands_softmax(&b);
-        assert_int_equal(a.n, b.n);
-        assert_true(a.n > 1 && (a.n < N - 1 || stage == 6));
-        qsort(a.list, a.n, sizeof *a.list, by_token);
-        qsort(b.list, b.n, sizeof *b.list, by_token);
-        for (uint32_t i = 0; i < a.n; i++) {
-            assert_int_equal(a.list[i].token, b.list[i].token);
-            assert_true(fabsf(a.list[i].p - b.list[i].p) <= 1e-5f * b.list[i].p);
-        }
-        lm_cands_clear(&a);
-        lm_cands_clear(&b);
-        free(row);
-        free(copy);
-    }
-}
-
-static void argmax_takes_the_lowest_of_equals_and_no_nan(void **state)
-{
-    float row[3000];
-    (void)state;
-    for (int i = 0; i < 3000; i++)
-        row[i] = -5.0f;
-    row[1] = NAN;
-    row[1500] = row[2999] = 4.0f;
-    assert_int_equal(lm_argmax(row, 3000), 1500);
-    row[0] = 4.0f;
-    assert_int_equal(lm_argmax(row, 3000), 0);
-    row[0] = NAN;
-    row[1500] = row[2999] = -INFINITY;
-    assert_int_equal(lm_argmax(row, 3000), 2);
     lm_sample_params p = plain();
     p.temperature = 0.0f;
     lm_sampler *s = opened(&p, 5);
     assert_int_equal(drawn(s, (float[]){ 1, 3, NAN, 3, 2 }, 0), 1);
     assert_int_equal(drawn(s, (float[]){ 1, 3, INFINITY, 3, 2 }, 0), 2);
     lm_sampler_close(s);
-}
-
-static void logprobs_are_those_of_the_raw_row(void **state)
-{
-    enum { N = 2051 };
-    float *row = gauss_row(N, 3.0, 5), chosen;
-    lm_token_logprob top[N + 2];
-    double sum = 0.0;
-    (void)state;
-    row[100] = NAN;
-    row[101] = -INFINITY;
-    row[5] = row[9] = 30.0f;
-    for (int i = 0; i < N; i++)
-        sum += isfinite(row[i]) ? exp((double)row[i]) : 0.0;
-    lm_logprobs(row, N, 17, &chosen, top, 20);
-    assert_true(fabs((double)chosen - ((double)row[17] - log(sum))) < 2e-5);
-    assert_int_equal(top[0].token, 5);
-    assert_int_equal(top[1].token, 9);
-    for (int i = 1; i < 20; i++)
-        assert_true(lm_key(top[i - 1].logprob, (uint32_t)top[i - 1].token) >
-                    lm_key(top[i].logprob, (uint32_t)top[i].token));
-    for (int i = 0; i < N; i++) { /* nothing above the last was missed */
-        bool listed = false;
-        for (int j = 0; j < 20; j++)
-            listed = listed || top[j].token == i;
-        assert_true(listed || !((double)row[i] - log(sum) > (double)top[19].logprob + 1e-5));
-    }
-    lm_logprobs(row, N, 101, &chosen, top, N + 2);
-    assert_true(chosen == -INFINITY);
-    assert_int_equal(top[N - 2].token, -1); /* one NaN and one -infinity: N - 2 real ones */
-    assert_true(top[N - 3].token >= 0);
-    lm_logprobs(row, N, 100, &chosen, NULL, 0);
-    assert_true(chosen == -INFINITY);
-    free(row);
 }
 
 /* ---- draws ------------------------------------------------------------------- */
@@ -579,37 +348,6 @@ static void dense_draws_reach_every_block(void **state)
     for (int i = 0; i < 10; i++)
         assert_in_range(seen[i], 140, 260); /* 200 expected, sigma 13.4 */
     lm_sampler_close(s);
-    free(row);
-}
-
-/* Every u must land on the token whose share of the running sum holds it; a sum
- * of the same numbers in another order may differ by 1e-6. */
-static void dense_draws_follow_the_running_sum(void **state)
-{
-    enum { N = 5003 };
-    float *row = gauss_row(N, 2.0, 17);
-    double *below = malloc((N + 1) * sizeof *below), max = -INFINITY;
-    (void)state;
-    assert_non_null(below);
-    row[0] = row[N - 1] = row[1024] = -INFINITY;
-    for (int i = 0; i < N; i++)
-        max = fmax(max, (double)row[i]);
-    below[0] = 0.0;
-    for (int i = 0; i < N; i++)
-        below[i + 1] = below[i] + exp((double)row[i] - max);
-    lm_cands c;
-    assert_int_equal(lm_cands_init(&c, N, NULL), LM_OK);
-    assert_true(lm_cands_begin(&c, row));
-    for (int i = 0; i <= 4000; i++) {
-        const double u = i < 4000 ? i / 4000.0 : 1.0 - 0x1p-53;
-        float p;
-        int32_t t = lm_cands_pick(&c, u, &p);
-        assert_true(row[t] > -INFINITY);
-        assert_true(below[t] / below[N] <= u + 1e-6 && u <= below[t + 1] / below[N] + 1e-6);
-        assert_true(fabs((double)p - (below[t + 1] - below[t]) / below[N]) < 1e-6);
-    }
-    lm_cands_clear(&c);
-    free(below);
     free(row);
 }
 
@@ -873,6 +611,124 @@ static void dry_is_linear_in_the_context(void **state)
 
 /* ---- breakers from strings ----------------------------------------------------- */
 
+/* A stand-in for src/text, weak so that the tests also link where the real one
+ * is: the nine tokens of letters() below, one letter a token when encoding. */
+struct lm_tokenizer {
+    int unused;
+};
+static const char *const spelling[] = { "a", "b", "c", ":", "ab", "xab", "x", "a:b", "aba" };
+#define STAND_IN __attribute__((weak))
+
+STAND_IN lm_status lm_tokenizer_open_json(lm_tokenizer **out, const char *json, size_t n, const char *name,
+                                          lm_error *err)
+{
+    (void)json, (void)n, (void)name;
+    return LM_NEW(out, 1, err);
+}
+
+STAND_IN void lm_tokenizer_close(lm_tokenizer *t)
+{
+    lm_free(t);
+}
+
+STAND_IN uint32_t lm_tokenizer_n_vocab(const lm_tokenizer *t)
+{
+    (void)t;
+    return LM_LEN(spelling);
+}
+
+STAND_IN const char *lm_tokenizer_token(const lm_tokenizer *t, int32_t id, size_t *n)
+{
+    (void)t;
+    *n = strlen(spelling[id]);
+    return spelling[id];
+}
+
+STAND_IN lm_status lm_tokenizer_decode(const lm_tokenizer *t, const int32_t *ids, size_t n, bool skip_special,
+                                       lm_str *out, lm_error *err)
+{
+    (void)t, (void)skip_special;
+    for (size_t i = 0; i < n; i++)
+        lm_str_addz(out, spelling[ids[i]]);
+    return lm_str_status(out, err);
+}
+
+STAND_IN lm_status lm_tokenizer_encode(const lm_tokenizer *t, const char *text, size_t n,
+                                       const lm_span *literal, size_t n_literal, unsigned flags, lm_ids *out,
+                                       lm_error *err)
+{
+    (void)t, (void)literal, (void)n_literal, (void)flags;
+    for (size_t i = 0; i < n; i++) {
+        void *ids = out->ids;
+        lm_status st = lm_grow(&ids, &out->cap, out->n + 1, sizeof *out->ids, err);
+        out->ids = ids;
+        if (st != LM_OK)
+            return st;
+        out->ids[out->n++] = text[i] == ':' ? 3 : text[i] == 'x' ? 6 : text[i] - 'a';
+    }
+    return LM_OK;
+}
+
+STAND_IN void lm_ids_clear(lm_ids *ids)
+{
+    lm_free(ids->ids);
+    *ids = (lm_ids){ 0 };
+}
+
+static lm_tokenizer *letters(void)
+{
+    static const char json[] =
+        "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":[],\"normalizer\":null,"
+        "\"pre_tokenizer\":null,\"post_processor\":null,\"decoder\":null,\"model\":{\"type\":\"BPE\","
+        "\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,"
+        "\"fuse_unk\":false,\"byte_fallback\":false,\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\":\":3,\"ab\":4,"
+        "\"xab\":5,\"x\":6,\"a:b\":7,\"aba\":8},\"merges\":[]}}";
+    lm_tokenizer *t = NULL;
+    lm_error err = { 0 };
+    if (lm_tokenizer_open_json(&t, json, sizeof json - 1, "letters", &err) != LM_OK)
+        fail_msg("tokenizer: %s", err.text);
+    return t;
+}
+
+static void breaker_strings_become_token_sequences(void **state)
+{
+    lm_tokenizer *t = letters();
+    lm_sample_params p = plain();
+    const char *strings[] = { ":", "abc" };
+    lm_sampler *s = NULL;
+    size_t n;
+    (void)state;
+    p.dry_multiplier = 1.0f;
+    p.dry_breakers = strings;
+    p.n_dry_breakers = 2;
+    assert_int_equal(lm_sampler_open(&s, &p, 9, t, NULL, 0, NULL), LM_OK);
+    const lm_breakers *b = &s->dry.breakers;
+    const lm_breaker *ways = lm_breakers_find(b, 3, &n); /* ":" */
+    assert_int_equal(n, 1);
+    assert_int_equal(ways[0].n, 0);
+    ways = lm_breakers_find(b, 7, &n); /* "a:b" contains ":" */
+    assert_int_equal(n, 1);
+    assert_int_equal(ways[0].n, 0);
+    ways = lm_breakers_find(b, 0, &n); /* "a", then b, c */
+    assert_int_equal(n, 1);
+    assert_int_equal(ways[0].n, 2);
+    assert_int_equal(b->tails[ways[0].first], 1);
+    assert_int_equal(b->tails[ways[0].first + 1], 2);
+    ways = lm_breakers_find(b, 5, &n); /* "xab", then c */
+    assert_int_equal(n, 1);
+    assert_int_equal(ways[0].n, 1);
+    assert_int_equal(b->tails[ways[0].first], 2);
+    ways = lm_breakers_find(b, 8, &n); /* "aba" ends with "a" */
+    assert_int_equal(n, 1);
+    assert_int_equal(ways[0].n, 2);
+    (void)lm_breakers_find(b, 2, &n); /* "c" begins nothing */
+    assert_int_equal(n, 0);
+    (void)lm_breakers_find(b, 6, &n);
+    assert_int_equal(n, 0);
+    lm_sampler_close(s);
+    lm_tokenizer_close(t);
+}
+
 static void breaker_strings_need_a_tokenizer(void **state)
 {
     lm_sample_params p = plain();
@@ -979,17 +835,20 @@ static void a_damaged_state_is_refused(void **state)
 static void failing_allocations_leak_nothing_and_change_nothing(void **state)
 {
     lm_sample_params p = everything();
+    lm_tokenizer *t = letters();
     const int32_t stops[] = { 1 };
     lm_logit_bias bias[] = { { 2, 1.0f } };
     uint64_t n;
     (void)state;
+    p.dry_breakers = (const char *const[]){ "abc", ":" };
+    p.n_dry_breakers = 2;
     p.bias = bias;
     p.n_bias = 1;
     for (n = 1; n < 1000; n++) {
         lm_sampler *s = NULL;
         lm_error err = { 0 };
         lm_mem_fail_after(n);
-        lm_status st = lm_sampler_open(&s, &p, 9, NULL, stops, 1, &err);
+        lm_status st = lm_sampler_open(&s, &p, 9, t, stops, 1, &err);
         lm_mem_fail_after(0);
         if (st == LM_OK) {
             lm_sampler_close(s);
@@ -1000,6 +859,7 @@ static void failing_allocations_leak_nothing_and_change_nothing(void **state)
         assert_string_not_equal(err.text, "");
     }
     assert_in_range(n, 9, 999);
+    lm_tokenizer_close(t);
 
     /* Growing the history. */
     p.n_dry_breakers = 0;
@@ -1048,73 +908,6 @@ static void a_draw_never_allocates(void **state)
 
 /* ---- parameters ---------------------------------------------------------------- */
 
-static void check_refused(const lm_sample_params *p, const char *text)
-{
-    lm_error err = { 0 };
-    assert_int_equal(lm_sample_check(p, &err), LM_ERR_USAGE);
-    assert_string_equal(err.text, text);
-}
-
-static void values_out_of_range_are_named(void **state)
-{
-    lm_sample_params p;
-    (void)state;
-#define REFUSED(field, value, text)                                                                          \
-    do {                                                                                                     \
-        lm_sample_defaults(&p);                                                                              \
-        p.field = (value);                                                                                   \
-        check_refused(&p, text);                                                                             \
-    } while (0)
-    REFUSED(temperature, -0.5f, "temperature is -0.5, allowed are 0 to 100");
-    REFUSED(temperature, NAN, "temperature is nan, allowed are 0 to 100");
-    REFUSED(dynatemp_range, -1.0f, "dynatemp_range is -1, allowed are 0 to 100");
-    REFUSED(dynatemp_exponent, INFINITY, "dynatemp_exponent is inf, allowed are 0 to 100");
-    REFUSED(top_k, -2, "top_k is -2, allowed are -1 to 2147483647");
-    REFUSED(top_p, 1.5f, "top_p is 1.5, allowed are 0 to 1");
-    REFUSED(min_p, -0.25f, "min_p is -0.25, allowed are 0 to 1");
-    REFUSED(typical, 2.0f, "typical is 2, allowed are 0 to 1");
-    REFUSED(top_n_sigma, -3.0f, "top_n_sigma is -3, allowed are -1 to 1000");
-    REFUSED(xtc_probability, 1.25f, "xtc_probability is 1.25, allowed are 0 to 1");
-    REFUSED(xtc_threshold, -1.0f, "xtc_threshold is -1, allowed are 0 to 1");
-    REFUSED(penalty_last_n, -2, "penalty_last_n is -2, allowed are -1 to 2147483647");
-    REFUSED(penalty_repeat, 0.0f, "penalty_repeat is 0, allowed are 0.01 to 100");
-    REFUSED(penalty_frequency, 200.0f, "penalty_frequency is 200, allowed are -100 to 100");
-    REFUSED(penalty_presence, -200.0f, "penalty_presence is -200, allowed are -100 to 100");
-    REFUSED(dry_multiplier, -1.0f, "dry_multiplier is -1, allowed are 0 to 1000");
-    REFUSED(dry_base, 0.5f, "dry_base is 0.5, allowed are 1 to 1000");
-    REFUSED(dry_allowed_length, -1, "dry_allowed_length is -1, allowed are 0 to 2147483647");
-    REFUSED(dry_penalty_last_n, -2, "dry_penalty_last_n is -2, allowed are -1 to 2147483647");
-    REFUSED(mirostat, 3, "mirostat is 3, allowed are 0 to 2");
-    REFUSED(mirostat_tau, -1.0f, "mirostat_tau is -1, allowed are 0 to 1000");
-    REFUSED(mirostat_eta, -1.0f, "mirostat_eta is -1, allowed are 0 to 1000");
-    REFUSED(n_stages, 17, "n_stages is 17, allowed are 0 to 16");
-    REFUSED(stages[2], 9, "stages[2] is 9, allowed are 0 to 8");
-    REFUSED(stages[2], LM_STAGE_PENALTIES, "stage penalties is listed twice");
-    REFUSED(n_bias, 1, "n_bias is 1, but bias is NULL");
-    REFUSED(n_dry_breakers, 1, "n_dry_breakers is 1, but dry_breakers is NULL");
-#undef REFUSED
-    lm_sample_defaults(&p);
-    p.size = 8;
-    lm_error err = { 0 };
-    assert_int_equal(lm_sample_check(&p, &err), LM_ERR_USAGE);
-    assert_string_equal(err.hint, "call lm_sample_defaults() first");
-    lm_sample_defaults(&p);
-    p.bias = (const lm_logit_bias[]){ { 4, INFINITY } };
-    p.n_bias = 1;
-    check_refused(&p, "the bias of token 4 is inf, allowed are finite numbers and -inf");
-    lm_sample_defaults(&p);
-    p.dry_breakers = (const char *const[]){ "ok", "" };
-    p.n_dry_breakers = 2;
-    check_refused(&p, "dry_breakers[1] has 0 bytes, allowed are 1 to 40");
-    p.dry_breakers = (const char *const[]){ "12345678901234567890123456789012345678901" };
-    p.n_dry_breakers = 1;
-    check_refused(&p, "dry_breakers[0] has 41 bytes, allowed are 1 to 40");
-    p.n_dry_breakers = 65;
-    check_refused(&p, "dry_breakers has 65 strings, allowed are 0 to 64");
-    lm_sample_defaults(&p);
-    assert_int_equal(lm_sample_check(&p, NULL), LM_OK);
-}
-
 static void tokens_outside_the_vocabulary_are_refused(void **state)
 {
     lm_sample_params p = plain();
@@ -1141,61 +934,13 @@ static void tokens_outside_the_vocabulary_are_refused(void **state)
     assert_null(s);
 }
 
-static void stages_are_read_as_names_or_letters(void **state)
-{
-    static const uint8_t names[] = { LM_STAGE_PENALTIES, LM_STAGE_DRY, LM_STAGE_TOP_K, LM_STAGE_TEMPERATURE };
-    lm_sample_params p;
-    lm_error err = { 0 };
-    (void)state;
-    lm_sample_defaults(&p);
-    assert_int_equal(p.n_stages, 9);
-    assert_int_equal(lm_sample_parse_stages(&p, "edskypmxt", NULL), LM_OK);
-    for (uint8_t i = 0; i < 9; i++)
-        assert_int_equal(p.stages[i], i);
-    assert_int_equal(lm_sample_parse_stages(&p, "penalties;dry;top_k;temperature", NULL), LM_OK);
-    assert_int_equal(p.n_stages, 4);
-    assert_memory_equal(p.stages, names, 4);
-    assert_int_equal(lm_sample_parse_stages(&p, "edkt", NULL), LM_OK);
-    assert_memory_equal(p.stages, names, 4);
-    assert_int_equal(lm_sample_parse_stages(&p, "penalties;dry;top-k;temp", NULL), LM_OK);
-    assert_memory_equal(p.stages, names, 4);
-    assert_int_equal(lm_sample_parse_stages(&p, "dry", NULL), LM_OK);
-    assert_int_equal(p.n_stages, 1);
-    assert_int_equal(p.stages[0], LM_STAGE_DRY);
-
-#define BAD(text_in, text_out)                                                                               \
-    do {                                                                                                     \
-        err = (lm_error){ 0 };                                                                               \
-        assert_int_equal(lm_sample_parse_stages(&p, text_in, &err), LM_ERR_USAGE);                           \
-        assert_string_equal(err.text, text_out);                                                             \
-        assert_string_not_equal(err.hint, text_in);                                                          \
-        assert_int_equal(p.n_stages, 1);                                                                     \
-    } while (0)
-    BAD("", "the list of sampling stages is empty");
-    BAD("top_k;;temperature", "there is no sampling stage \"\"");
-    BAD("top_k;", "there is no sampling stage \"\"");
-    BAD("top_k;topp", "there is no sampling stage \"topp\"");
-    BAD("top_k;top_k", "stage top_k is listed twice");
-    BAD("kpk", "stage top_k is listed twice");
-    BAD("kz", "\"kz\" is neither a sampling stage nor a row of their letters");
-    BAD("k\x1b[31m", "\"k?[31m\" is neither a sampling stage nor a row of their letters");
-#undef BAD
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stages_agree_with_the_second_implementation),
-        cmocka_unit_test(philox_gives_the_published_vectors),
-        cmocka_unit_test(exp_is_within_its_bound),
-        cmocka_unit_test(selecting_equals_sorting),
-        cmocka_unit_test(top_k_of_long_rows_equals_a_full_sort),
-        cmocka_unit_test(dense_and_list_give_the_same_answer),
-        cmocka_unit_test(argmax_takes_the_lowest_of_equals_and_no_nan),
-        cmocka_unit_test(logprobs_are_those_of_the_raw_row),
+        cmocka_unit_test(temperature_0_takes_the_lowest_of_equals_and_no_nan),
         cmocka_unit_test(draws_follow_the_probabilities),
         cmocka_unit_test(dense_draws_reach_every_block),
-        cmocka_unit_test(dense_draws_follow_the_running_sum),
         cmocka_unit_test(dry_counts_from_behind_the_longest_whole_breaker),
         cmocka_unit_test(a_draw_depends_on_seed_and_position_alone),
         cmocka_unit_test(xtc_acts_as_often_as_its_probability),
@@ -1204,14 +949,13 @@ int main(void)
         cmocka_unit_test(stop_tokens_wait_for_min_tokens),
         cmocka_unit_test(a_moving_window_forgets_what_leaves_it),
         cmocka_unit_test(dry_is_linear_in_the_context),
+        cmocka_unit_test(breaker_strings_become_token_sequences),
         cmocka_unit_test(breaker_strings_need_a_tokenizer),
         cmocka_unit_test(a_woken_sampler_goes_on_as_if_it_had_not_slept),
         cmocka_unit_test(a_damaged_state_is_refused),
         cmocka_unit_test(failing_allocations_leak_nothing_and_change_nothing),
         cmocka_unit_test(a_draw_never_allocates),
-        cmocka_unit_test(values_out_of_range_are_named),
         cmocka_unit_test(tokens_outside_the_vocabulary_are_refused),
-        cmocka_unit_test(stages_are_read_as_names_or_letters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
