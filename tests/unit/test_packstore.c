@@ -180,7 +180,7 @@ static void what_is_missing_is_said_with_places_and_neighbours(void **state)
                    "~/.cache/lemma/models, ~/.cache/huggingface/hub, ~/.lmstudio/models, "
                    "~/.cache/lm-studio/models, ~/.ollama/models");
     assert_string_equal(err.text, want);
-    assert_string_equal(err.hint, "near to it: tiny-mlx");
+    assert_string_equal(err.hint, "near to it: tinyllama:latest, tiny-mlx");
     lm_error_clear(&err);
     assert_int_equal(lm_pack_find(&path, "zzzzzzzz", &err), LM_ERR_NOT_FOUND);
     assert_string_equal(err.hint,
