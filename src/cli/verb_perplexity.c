@@ -1,0 +1,62 @@
+/* cli/verb_perplexity.c - lemma perplexity: how well a model predicts a text. */
+#include "base/fail.h"
+#include "base/mem.h"
+#include "cli/cli.h"
+
+static lm_status read_ids(cli *c, int32_t **ids, size_t *n, bool *library, lm_error *err)
+{
+    const char *ids_file = cli_text(&c->args, OPT_TOKENS_FILE);
+    const lm_text *t = lm_model_text(c->model);
+    char *text = NULL;
+    size_t n_text = 0;
+    lm_quoted_buf q;
+    lm_status st;
+    *library = ids_file == NULL;
+    LM_TRY(cli_read(ids_file != NULL ? ids_file : cli_text(&c->args, OPT_FILE), &text, &n_text, err));
+    if (ids_file != NULL)
+        st = cli_parse_ids(text, n_text, ids, n, err);
+    else if (t == NULL || !lm_text_has_tokenizer(t))
+        st = lm_fail(err, LM_ERR_UNSUPPORTED, "%s has no tokenizer; --tokens-file takes ids",
+                     lm_quoted_z(&q, c->info.path));
+    else
+        st = lm_text_encode(t, text, n_text, LM_ENCODE_POST, ids, n, err);
+    lm_free(text);
+    return st;
+}
+
+lm_status verb_perplexity(cli *c, lm_error *err)
+{
+    const char *pack = NULL, *file = cli_text(&c->args, OPT_FILE);
+    lm_model_options o;
+    lm_perplexity p = { 0 };
+    int32_t *ids = NULL;
+    size_t n = 0;
+    bool library = false;
+    LM_TRY(cli_take_pack(c, &pack, err));
+    LM_TRY(cli_no_more_words(c, err));
+    if ((file != NULL) == (cli_text(&c->args, OPT_TOKENS_FILE) != NULL)) {
+        lm_hint(err, "lemma perplexity PACK -f FILE, or --tokens-file FILE");
+        return lm_fail(err, LM_ERR_USAGE, "'lemma perplexity' needs %s --file and --tokens-file",
+                       file != NULL ? "only one of" : "one of");
+    }
+    LM_TRY(cli_model_options(c, &o, err));
+    o.all_rows = true;
+    LM_TRY(cli_open_model(c, pack, &o, err));
+    LM_TRY(read_ids(c, &ids, &n, &library, err));
+    lm_status st = lm_model_perplexity(c->model, ids, n, &p, err);
+    if (library)
+        lm_give_back(ids);
+    else
+        lm_free(ids);
+    LM_TRY(st);
+    if (!cli_flag(&c->args, OPT_JSON)) {
+        out_f("%llu tokens, perplexity %.4f, mean %.5f nats a token\n", (unsigned long long)p.n_tokens,
+              p.perplexity, p.nll_mean);
+        return LM_OK;
+    }
+    json_t *j = json_pack("{s:I, s:f, s:f}", "tokens", (json_int_t)p.n_tokens, "nll_mean", p.nll_mean,
+                          "perplexity", p.perplexity);
+    st = j != NULL ? out_json(j, err) : lm_fail(err, LM_ERR_FAILED, "the perplexity is not a finite number");
+    json_decref(j);
+    return st;
+}
