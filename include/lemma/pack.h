@@ -19,8 +19,8 @@ extern "C" {
 /* Path of a pack given by path or name ($LEMMA_MODELS, lemma's cache, and the
  * Hugging Face, LM Studio and Ollama stores).  Gives *path (lm_give_back). */
 LM_API lm_status lm_pack_resolve(const char *pack, char **path, lm_error *err);
-/* [{"name", "path", "kind", "bytes"}]; `dir` NULL: all stores. */
-LM_API lm_status lm_pack_list(const char *dir, char **json, lm_error *err);
+/* [{"name", "path", "kind", "place", "bytes"}]; `dir` NULL: all stores. */
+LM_API lm_status lm_packs_list(const char *dir, char **json, lm_error *err);
 /* What the pack is: family, shapes, formats, tensors, template, issues; reads
  * headers only. */
 LM_API lm_status lm_pack_inspect(const char *pack, char **json, lm_error *err);

@@ -56,6 +56,8 @@ static bool load_golden(const char *json_path, const char *npy_path, golden *g)
     return npy_load(npy_path, &g->logits);
 }
 
+static uint32_t n_threads;
+
 static lm_model *open_model(const char *path, const char *backend, const char *kv, uint32_t chunk,
                             uint32_t sessions)
 {
@@ -67,6 +69,7 @@ static lm_model *open_model(const char *path, const char *backend, const char *k
     o.kv = kv;
     o.chunk = chunk;
     o.sessions = sessions;
+    o.threads = n_threads;
     o.all_rows = true;
     o.no_text = true;
     o.context = 512;
@@ -132,35 +135,60 @@ static double difference(const float *rows, const golden *g)
 }
 
 static size_t n_checked, n_families;
+static double worst_cpu;
+
+/* N1: the same bits with company in the step, in other chunks, on other numbers
+ * of threads. */
+static void bits_stay(const char *path, const char *backend, const char *kv, const golden *g,
+                      const float *rows, const char *name)
+{
+    static const struct {
+        uint32_t chunk, company, threads;
+    } runs[] = { { 512, 3, 1 }, { 1, 0, 2 }, { 7, 0, 1 }, { 64, 2, 3 }, { 7, 5, 2 } };
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+        n_threads = runs[i].threads;
+        lm_model *m = open_model(path, backend, kv, runs[i].chunk, 8);
+        float *again = all_logits(m, g, runs[i].company);
+        if (memcmp(rows, again, g->logits.n * sizeof *rows) != 0)
+            fail_msg("%s on %s: chunks of %u, %u other sessions and %u threads change the bits", name,
+                     backend, runs[i].chunk, runs[i].company, runs[i].threads);
+        free(again);
+        lm_model_close(m);
+    }
+    n_threads = 0;
+}
+
+static void one_backend(const char *path, const char *backend, const char *kv, const golden *g, double bound,
+                        const char *name)
+{
+    lm_model *m = open_model(path, backend, kv, 512, 8);
+    float *rows = all_logits(m, g, 0);
+    double d = difference(rows, g);
+    print_message("  %s %-4s %-24s %.2e of the spread\n", backend, kv, name, d);
+    if (!(d < bound))
+        fail_msg("%s: %s with %s pages differs by %g of the spread, allowed is %g", name, backend, kv, d,
+                 bound);
+    if (g->margin >= 0.002 && bound <= 1e-4)
+        check_greedy(m, g, name);
+    if (backend[0] == 'c' && d > worst_cpu)
+        worst_cpu = d;
+    lm_model_close(m);
+    bits_stay(path, backend, kv, g, rows, name);
+    free(rows);
+}
+
+/* The CPU backend rounds activations to 8 bits per 32 numbers.  On models of width
+ * 64 with random weights that is a coarse grid: the bound is what was measured
+ * (2026-11-23, docs/models.md), and real weights are judged in test_real. */
+static const double cpu_bound = 0.25;
 
 static void one_model(const char *path, const char *json_path, const char *npy_path, const char *name)
 {
     golden g;
     if (!load_golden(json_path, npy_path, &g))
         return;
-    lm_model *m = open_model(path, "ref", "f32", 512, 8);
-    float *rows = all_logits(m, &g, 0);
-    double d = difference(rows, &g);
-    print_message("  ref  %-28s %.2e of the spread\n", name, d);
-    if (!(d < 1e-4))
-        fail_msg("%s: the reference backend differs by %g of the spread, allowed is 1e-4", name, d);
-    if (g.margin >= 0.002)
-        check_greedy(m, &g, name);
-    /* N1: with company in the step, and in other chunks. */
-    static const uint32_t chunks[] = { 1, 7, 64 };
-    float *mixed = all_logits(m, &g, 3);
-    assert_memory_equal(rows, mixed, g.logits.n * sizeof *rows);
-    free(mixed);
-    lm_model_close(m);
-    for (size_t c = 0; c < sizeof chunks / sizeof *chunks; c++) {
-        m = open_model(path, "ref", "f32", chunks[c], 1);
-        float *again = all_logits(m, &g, 0);
-        if (memcmp(rows, again, g.logits.n * sizeof *rows) != 0)
-            fail_msg("%s: chunks of %u change the bits", name, chunks[c]);
-        free(again);
-        lm_model_close(m);
-    }
-    free(rows);
+    one_backend(path, "ref", "f32", &g, 1e-4, name);
+    one_backend(path, "cpu", "bf16", &g, cpu_bound, name);
     npy_free(&g.logits);
     n_checked++;
 }
