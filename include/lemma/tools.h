@@ -28,6 +28,11 @@ LM_API lm_status lm_write_npy(const char *path, const float *data, size_t rows, 
  * milliseconds in all.  0 threads: all that this process may use. */
 LM_API double lm_probe_bandwidth(uint32_t threads);
 
+/* Writes a pack with random weights for benchmarks.  `shape` is qwen3-0.6b,
+ * llama-1b, qwen3-4b or llama-8b; `format` a number format: affine4-g64-bf16 and
+ * the like make a folder, GGUF formats a file whose path ends in .gguf. */
+LM_API lm_status lm_bench_make(const char *shape, const char *format, const char *path, lm_error *err);
+
 /* {"version", "cpu", "cores", "threads", "isa": [...], "memory", "memory_limit",
  * "bandwidth", "stores": [...], "backends": [...]} */
 LM_API lm_status lm_doctor(char **json, lm_error *err);

@@ -26,7 +26,7 @@ static lm_status list(cli *c, lm_error *err)
     char *text = NULL;
     json_t *packs = NULL;
     LM_TRY(cli_no_more_words(c, err));
-    LM_TRY(lm_pack_list(dir, &text, err));
+    LM_TRY(lm_packs_list(dir, &text, err));
     LM_TRY(parsed(text, &packs, err));
     if (cli_flag(&c->args, OPT_JSON)) {
         lm_status st = out_json(packs, err);

@@ -104,8 +104,13 @@ static bool holds(const char *name, const char *part)
 
 static unsigned nearness(const char *name, const char *pack)
 {
-    unsigned whole = distance(name, pack), last = distance(lm_base_name(name), pack);
-    return holds(name, pack) ? 1 : LM_MIN(whole, last);
+    char untagged[256];
+    const char *last = lm_base_name(name);
+    size_t n = LM_MIN(strcspn(last, ":"), sizeof untagged - 1);
+    memcpy(untagged, last, n);
+    untagged[n] = 0;
+    unsigned least = LM_MIN(distance(name, pack), distance(last, pack));
+    return holds(name, pack) ? 1 : LM_MIN(least, distance(untagged, pack));
 }
 
 /* Up to three names that the user may have meant. */

@@ -338,6 +338,9 @@ lm_status lm_config_read(lm_reader *r, const lm_packfile *p, lm_config *c)
     if (!c->head_dim)
         c->head_dim = c->width / c->n_heads;
     LM_TRY(required(r, c->head_dim, "head_dim", "attention.key_length"));
+    if ((uint64_t)c->n_heads * c->head_dim > LM_MAX_WIDTH)
+        return lm_fail(r->err, LM_ERR_CORRUPT, "%u heads of %u dimensions, allowed are %d dimensions in all",
+                       c->n_heads, c->head_dim, LM_MAX_WIDTH);
     if (c->n_heads % c->n_kv_heads != 0)
         return lm_fail(r->err, LM_ERR_CORRUPT, "%u attention heads cannot share %u key/value heads",
                        c->n_heads, c->n_kv_heads);
