@@ -1,0 +1,326 @@
+/* backend/cpu/team.c - threads, their barrier, and how many there should be. */
+#define _GNU_SOURCE /* sched_getaffinity, syscall */
+#include "backend/cpu/team.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifdef __linux__
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#endif
+
+#include "base/fail.h"
+#include "base/mem.h"
+
+/* How long a member spins before it sleeps, in pauses of some 15-40 ns: longer
+ * than any stage of a token, shorter than anybody would mind. */
+enum { ROUNDS = 8, SPINS = 4000, CLAIMS = 4 };
+
+/* A flag is written by one member and awaited by one other. */
+typedef struct {
+    LM_ALIGNED(128) _Atomic uint32_t epoch;
+    _Atomic uint32_t asleep;
+} flag;
+
+typedef struct {
+    LM_ALIGNED(128) _Atomic uint32_t next;
+} counter;
+
+typedef struct {
+    LM_ALIGNED(128) uint32_t epoch; /* barriers met by this member */
+    pthread_t thread;
+    lm_team *team;
+    uint32_t index;
+    flag flags[ROUNDS];
+} member;
+
+struct lm_team {
+    uint32_t n, rounds, started;
+    uint32_t spins; /* 0 where there are more members than processors */
+    void (*fn)(void *arg, uint32_t member);
+    void *arg;
+    bool quit;
+    uint64_t epochs;
+    counter claims[CLAIMS]; /* by epoch; reset two barriers ahead */
+    member *m;
+};
+
+static inline void pause_cpu(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+static void sleep_on(_Atomic uint32_t *at, uint32_t seen)
+{
+#ifdef __linux__
+    (void)syscall(SYS_futex, at, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+#else
+    (void)at;
+    (void)seen;
+    sched_yield();
+#endif
+}
+
+static void wake_one(_Atomic uint32_t *at)
+{
+#ifdef __linux__
+    (void)syscall(SYS_futex, at, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+#else
+    (void)at;
+#endif
+}
+
+/* The store of the epoch and the load of `asleep` are sequentially consistent,
+ * as are the sleeper's store and load: one of the two sees the other. */
+static void raise_flag(flag *f, uint32_t epoch)
+{
+    atomic_store(&f->epoch, epoch);
+    if (atomic_load(&f->asleep))
+        wake_one(&f->epoch);
+}
+
+/* Epochs wrap: they are compared by difference. */
+static void await(flag *f, uint32_t epoch, uint32_t spins)
+{
+    for (uint32_t i = 0; i < spins; i++) {
+        if ((int32_t)(atomic_load_explicit(&f->epoch, memory_order_acquire) - epoch) >= 0)
+            return;
+        pause_cpu();
+    }
+    uint32_t seen;
+    while (seen = atomic_load(&f->epoch), (int32_t)(seen - epoch) < 0) {
+        atomic_store(&f->asleep, 1u);
+        if (atomic_load(&f->epoch) == seen)
+            sleep_on(&f->epoch, seen);
+        atomic_store(&f->asleep, 0u);
+    }
+}
+
+void lm_team_barrier(lm_team *t, uint32_t me)
+{
+    member *m = &t->m[me];
+    uint32_t epoch = ++m->epoch;
+    /* The counter of the stage after the next: everybody has left the stage that
+     * used it last, nobody can reach that stage before this member goes on. */
+    if (me == 0) {
+        t->epochs++;
+        atomic_store_explicit(&t->claims[(epoch + 1) % CLAIMS].next, 0u, memory_order_relaxed);
+    }
+    for (uint32_t r = 0; r < t->rounds; r++) {
+        raise_flag(&t->m[(me + (1u << r)) % t->n].flags[r], epoch);
+        await(&m->flags[r], epoch, t->spins);
+    }
+}
+
+uint32_t lm_team_claim(lm_team *t, uint32_t me)
+{
+    return atomic_fetch_add_explicit(&t->claims[t->m[me].epoch % CLAIMS].next, 1u, memory_order_relaxed);
+}
+
+uint64_t lm_team_epoch(const lm_team *t)
+{
+    return t->epochs;
+}
+
+static void *work(void *arg)
+{
+    member *m = arg;
+    for (;;) {
+        lm_team_barrier(m->team, m->index);
+        if (m->team->quit)
+            return NULL;
+        m->team->fn(m->team->arg, m->index);
+        lm_team_barrier(m->team, m->index);
+    }
+}
+
+void lm_team_run(lm_team *t, void (*fn)(void *arg, uint32_t member), void *arg)
+{
+    t->fn = fn;
+    t->arg = arg;
+    lm_team_barrier(t, 0);
+    fn(arg, 0);
+    lm_team_barrier(t, 0);
+}
+
+uint32_t lm_team_size(const lm_team *t)
+{
+    return t->n;
+}
+
+/* A team whose threads could not all be started has nobody to meet: those that
+ * run are told through their first barrier, round by round, by hand. */
+static void release_partial(lm_team *t)
+{
+    t->quit = true;
+    for (uint32_t i = 1; i < t->started; i++)
+        for (uint32_t r = 0; r < t->rounds; r++)
+            raise_flag(&t->m[i].flags[r], 1);
+    for (uint32_t i = 1; i < t->started; i++)
+        pthread_join(t->m[i].thread, NULL);
+}
+
+lm_status lm_team_open(lm_team **out, uint32_t n, lm_error *err)
+{
+    lm_team *t = NULL;
+    if (n < 1 || n > LM_TEAM_MAX)
+        return lm_fail(err, LM_ERR_USAGE, "%" PRIu32 " threads, allowed is 1 to %d", n, LM_TEAM_MAX);
+    LM_TRY(lm_new_aligned((void **)&t, (sizeof *t + 127) / 128 * 128, err));
+    memset(t, 0, sizeof *t);
+    lm_status status = lm_new_aligned((void **)&t->m, n * sizeof(member), err);
+    if (status != LM_OK) {
+        lm_free(t);
+        return status;
+    }
+    memset(t->m, 0, n * sizeof(member));
+    t->n = n;
+    t->started = 1;
+    while ((1u << t->rounds) < n)
+        t->rounds++;
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0 || (uint32_t)CPU_COUNT(&set) >= n)
+        t->spins = SPINS;
+    /* Signals are the caller's: workers block them all. */
+    sigset_t every, before;
+    sigfillset(&every);
+    pthread_sigmask(SIG_SETMASK, &every, &before);
+    for (uint32_t i = 0; i < n; i++) {
+        t->m[i].team = t;
+        t->m[i].index = i;
+        if (i > 0) {
+            int e = pthread_create(&t->m[i].thread, NULL, work, &t->m[i]);
+            if (e != 0) {
+                status = lm_fail(err, LM_ERR_NOMEM, "thread %" PRIu32 " of %" PRIu32 " did not start: %s",
+                                 i + 1, n, strerror(e));
+                break;
+            }
+            t->started = i + 1;
+        }
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (status != LM_OK) {
+        release_partial(t);
+        lm_free(t->m);
+        lm_free(t);
+        return status;
+    }
+    *out = t;
+    return LM_OK;
+}
+
+void lm_team_close(lm_team *t)
+{
+    if (!t)
+        return;
+    t->quit = true;
+    lm_team_barrier(t, 0);
+    for (uint32_t i = 1; i < t->n; i++)
+        pthread_join(t->m[i].thread, NULL);
+    lm_free(t->m);
+    lm_free(t);
+}
+
+/* --- how many ---------------------------------------------------------------- */
+
+static bool read_line(const char *path, char *buf, size_t n)
+{
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return false;
+    bool ok = fgets(buf, (int)n, f) != NULL;
+    fclose(f);
+    return ok;
+}
+
+/* Processors that the container's quota pays for, rounded up; 0: no quota. */
+static uint32_t quota(void)
+{
+    char line[256], path[320], group[200] = "";
+    uint32_t best = 0;
+    FILE *f = fopen("/proc/self/cgroup", "re");
+    while (f && fgets(line, sizeof line, f))
+        if (strncmp(line, "0::", 3) == 0)
+            (void)sscanf(line + 3, "%199[^\n]", group);
+    if (f)
+        fclose(f);
+    /* Version 2: the tightest of the group and everything above it. */
+    for (;;) {
+        long long q = 0, period = 0;
+        (void)snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", group);
+        if (read_line(path, line, sizeof line) && sscanf(line, "%lld %lld", &q, &period) == 2 && q > 0 &&
+            period > 0) {
+            uint32_t n = (uint32_t)LM_MIN((q + period - 1) / period, LM_TEAM_MAX);
+            best = best ? LM_MIN(best, n) : n;
+        }
+        char *slash = strrchr(group, '/');
+        if (!slash)
+            break;
+        *slash = 0;
+    }
+    long long q = 0, period = 0;
+    if (!best && read_line("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", line, sizeof line) &&
+        sscanf(line, "%lld", &q) == 1 && q > 0 &&
+        read_line("/sys/fs/cgroup/cpu/cpu.cfs_period_us", line, sizeof line) &&
+        sscanf(line, "%lld", &period) == 1 && period > 0)
+        best = (uint32_t)LM_MIN((q + period - 1) / period, LM_TEAM_MAX);
+    return best;
+}
+
+/* Logical processors of the affinity mask, and the cores they belong to. */
+static void processors(uint32_t *logical, uint32_t *cores)
+{
+    cpu_set_t set;
+    *logical = *cores = 0;
+    if (sched_getaffinity(0, sizeof set, &set) != 0) {
+        long n = sysconf(_SC_NPROCESSORS_ONLN);
+        *logical = *cores = n > 0 ? (uint32_t)n : 1;
+        return;
+    }
+    for (int i = 0; i < CPU_SETSIZE; i++) {
+        char path[128], line[64];
+        int first = i;
+        if (!CPU_ISSET(i, &set))
+            continue;
+        ++*logical;
+        (void)snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", i);
+        if (read_line(path, line, sizeof line))
+            first = atoi(line);
+        /* A core counts at the first of its processors that the mask has. */
+        bool counted = false;
+        for (int k = first; k < i && !counted; k++) {
+            int other = k;
+            (void)snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list",
+                           k);
+            if (CPU_ISSET(k, &set) && read_line(path, line, sizeof line))
+                other = atoi(line);
+            counted = CPU_ISSET(k, &set) && other == first;
+        }
+        *cores += !counted;
+    }
+}
+
+uint32_t lm_team_default(void)
+{
+    uint32_t logical, cores, q = quota();
+    processors(&logical, &cores);
+    if (q)
+        cores = LM_MIN(cores, q);
+    return LM_MAX(1u, LM_MIN(cores, (uint32_t)LM_TEAM_MAX));
+}
+
+uint32_t lm_team_limit(void)
+{
+    uint32_t logical, cores;
+    processors(&logical, &cores);
+    return LM_MIN(LM_MAX(8u, 2 * logical), (uint32_t)LM_TEAM_MAX);
+}
