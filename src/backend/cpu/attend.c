@@ -9,11 +9,11 @@
 /* What a piece of work keeps for its rows; a row is (token, head of the group). */
 typedef struct {
     size_t q_stride;
-    uint8_t *q;    /* [rows] as the kernel wants it */
-    float *scores; /* [rows][64] */
-    uint8_t *p;    /* [rows][256 bytes] */
-    float *acc;    /* [rows][v_pad]: of the span */
-    float *total;  /* [rows][v_pad]: of the spans before it */
+    uint8_t *q;                         /* [rows] as the kernel wants it */
+    float *scores;                      /* [rows][64] */
+    uint8_t *p;                         /* [rows][256 bytes] */
+    float *acc;                         /* [rows][v_pad]: of the span */
+    float *total;                       /* [rows][v_pad]: of the spans before it */
     float *max, *sum, *c, *tmax, *tsum; /* [rows] */
 } rows;
 

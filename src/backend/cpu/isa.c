@@ -63,7 +63,9 @@ bool lm_isa_has(lm_isa isa)
 
 lm_isa lm_isa_best(void)
 {
-    return lm_isa_has(LM_ISA_AVX512) ? LM_ISA_AVX512 : lm_isa_has(LM_ISA_AVX2) ? LM_ISA_AVX2 : LM_ISA_PORTABLE;
+    return lm_isa_has(LM_ISA_AVX512) ? LM_ISA_AVX512
+           : lm_isa_has(LM_ISA_AVX2) ? LM_ISA_AVX2
+                                     : LM_ISA_PORTABLE;
 }
 
 const char *lm_isa_name(lm_isa isa)

@@ -292,8 +292,8 @@ LM_INLINE void score_all(lm_kv_format f, const uint8_t *k, uint32_t k_pad, const
 
 /* ROWS x n sixteens of dimensions: one sum per (row, dimension), positions in
  * order, begun anew in every block and then added to the older ones. */
-LM_INLINE void value_tile(lm_kv_format f, const uint8_t *v, uint32_t v_pad, uint32_t at, int n, const uint8_t *p,
-                          int rows, const float *c, float *acc, const uint8_t *next)
+LM_INLINE void value_tile(lm_kv_format f, const uint8_t *v, uint32_t v_pad, uint32_t at, int n,
+                          const uint8_t *p, int rows, const float *c, float *acc, const uint8_t *next)
 {
     size_t elem = f == LM_KV_F32 ? 4 : 2;
     v16 s[ROWS][TILES];
@@ -303,7 +303,8 @@ LM_INLINE void value_tile(lm_kv_format f, const uint8_t *v, uint32_t v_pad, uint
     for (uint32_t i = 0; i < LM_BLOCK; i += 2)
         for (int j = 0; j < n; j++) {
             size_t d = at + (size_t)j * LANES;
-            size_t byte = f == LM_KV_F32 ? ((size_t)i * v_pad + d) * elem : ((size_t)i * v_pad + 2 * d) * elem;
+            size_t byte =
+                f == LM_KV_F32 ? ((size_t)i * v_pad + d) * elem : ((size_t)i * v_pad + 2 * d) * elem;
             v16 a, b;
             pairs(f, v + byte, v_pad * elem, &a, &b);
             fetch(next, byte);

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -289,7 +290,7 @@ static void processors(uint32_t *logical, uint32_t *cores)
     for (int i = 0; i < CPU_SETSIZE; i++) {
         char path[128], line[64];
         int first = i;
-        if (!CPU_ISSET(i, &set))
+        if (!CPU_ISSET((size_t)i, &set))
             continue;
         ++*logical;
         (void)snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", i);
@@ -301,9 +302,9 @@ static void processors(uint32_t *logical, uint32_t *cores)
             int other = k;
             (void)snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list",
                            k);
-            if (CPU_ISSET(k, &set) && read_line(path, line, sizeof line))
+            if (CPU_ISSET((size_t)k, &set) && read_line(path, line, sizeof line))
                 other = atoi(line);
-            counted = CPU_ISSET(k, &set) && other == first;
+            counted = CPU_ISSET((size_t)k, &set) && other == first;
         }
         *cores += !counted;
     }

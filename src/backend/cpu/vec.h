@@ -142,7 +142,8 @@ LM_INLINE __m256i v_bits(const uint8_t *p)
 LM_INLINE void v_pairs_bf16(const uint8_t *p, v16 *a, v16 *b)
 {
     __m256i x = v_bits(p), y = v_bits(p + 32), high = _mm256_set1_epi32((int)0xffff0000u);
-    *a = (v16){ _mm256_castsi256_ps(_mm256_slli_epi32(x, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(y, 16)) };
+    *a =
+        (v16){ _mm256_castsi256_ps(_mm256_slli_epi32(x, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(y, 16)) };
     *b = (v16){ _mm256_castsi256_ps(_mm256_and_si256(x, high)),
                 _mm256_castsi256_ps(_mm256_and_si256(y, high)) };
 }

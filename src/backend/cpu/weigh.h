@@ -19,8 +19,8 @@ LM_INLINE float first_exp(float x)
 /* Scores of a block -> weights p, the new maximum, its sum and the factor for the
  * older ones.  The chain: softcap; maximum over the live positions; exp of the
  * differences; the four sixteens added pairwise, then folded. */
-LM_INLINE void weights_of(const float *scores, uint32_t lo, uint32_t hi, float softcap, float *max, float *sum,
-                          float *c, v16 p[4])
+LM_INLINE void weights_of(const float *scores, uint32_t lo, uint32_t hi, float softcap, float *max,
+                          float *sum, float *c, v16 p[4])
 {
     for (int u = 0; u < 4; u++) {
         p[u] = v_load(scores + u * LANES);

@@ -118,8 +118,8 @@ LM_INLINE void value_rows(const uint8_t *v, uint32_t v_pad, const uint8_t *p, in
         value_lines(v + 4 * at, stride, 1, p, rows, c, acc + at, v_pad, next ? next + 4 * at : NULL);
 }
 
-static void value(const uint8_t *v, uint32_t v_pad, const uint8_t *p, uint32_t rows, const float *c, float *acc,
-                  const uint8_t *next)
+static void value(const uint8_t *v, uint32_t v_pad, const uint8_t *p, uint32_t rows, const float *c,
+                  float *acc, const uint8_t *next)
 {
     uint32_t r = 0;
     for (; r + 4 <= rows; r += 4, next = NULL)
@@ -135,8 +135,8 @@ static void value(const uint8_t *v, uint32_t v_pad, const uint8_t *p, uint32_t r
         value_rows(v, v_pad, p, 1, c, acc, next);
 }
 
-static void weigh(const float *scores, uint32_t lo, uint32_t hi, float softcap, float *max, float *sum, float *c,
-                  uint8_t *out)
+static void weigh(const float *scores, uint32_t lo, uint32_t hi, float softcap, float *max, float *sum,
+                  float *c, uint8_t *out)
 {
     v16 p[4];
     weights_of(scores, lo, hi, softcap, max, sum, c, p);
@@ -146,4 +146,5 @@ static void weigh(const float *scores, uint32_t lo, uint32_t hi, float softcap, 
     }
 }
 
-const lm_attend_kernel lm_attend_bf16_avx512 = { "bf16 pages, bf16 dot products", query, score, value, weigh };
+const lm_attend_kernel lm_attend_bf16_avx512 = { "bf16 pages, bf16 dot products", query, score, value,
+                                                 weigh };

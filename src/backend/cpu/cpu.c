@@ -1,0 +1,103 @@
+/* backend/cpu/cpu.c - the CPU as a backend: device, options, table. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "backend/cpu/plan.h"
+#include "base/fail.h"
+#include "base/mem.h"
+
+const lm_cpu_kernels *lm_cpu_kernels_of(lm_isa isa)
+{
+#if defined(__x86_64__)
+    if (isa == LM_ISA_AVX512)
+        return &lm_cpu_kernels_avx512;
+    if (isa == LM_ISA_AVX2)
+        return &lm_cpu_kernels_avx2;
+#endif
+    (void)isa;
+    return &lm_cpu_kernels_portable;
+}
+
+/* "portable, avx2" */
+static void isa_names(char *out, size_t n)
+{
+    size_t used = 0;
+    for (int i = 0; i < LM_ISA_COUNT && used < n; i++)
+        if (lm_isa_has((lm_isa)i))
+            used += (size_t)snprintf(out + used, n - used, "%s%s", i ? ", " : "", lm_isa_name((lm_isa)i));
+}
+
+static lm_status isa_of(const char *name, lm_isa *out, lm_error *err)
+{
+    char have[64];
+    lm_quoted_buf q;
+    if (!name) {
+        *out = lm_isa_best();
+        return LM_OK;
+    }
+    isa_names(have, sizeof have);
+    for (int i = 0; i < LM_ISA_COUNT; i++)
+        if (strcmp(name, lm_isa_name((lm_isa)i)) == 0) {
+            if (!lm_isa_has((lm_isa)i))
+                return lm_fail(err, LM_ERR_UNSUPPORTED, "this machine has no %s, it has %s", name, have);
+            *out = (lm_isa)i;
+            return LM_OK;
+        }
+    return lm_fail(err, LM_ERR_USAGE, "instruction set '%s' is unknown, this machine has %s",
+                   lm_quoted_z(&q, name), have);
+}
+
+static void cpu_close(lm_device *d)
+{
+    if (!d)
+        return;
+    lm_team_close(d->team);
+    lm_free(d);
+}
+
+static lm_status cpu_open(lm_device **out, const lm_device_options *o, lm_error *err)
+{
+    lm_device *d = NULL;
+    lm_isa isa = LM_ISA_PORTABLE;
+    uint32_t n = o && o->n_threads ? o->n_threads : lm_team_default(), most = lm_team_limit();
+    LM_TRY(isa_of(o ? o->isa : NULL, &isa, err));
+    if (n > most)
+        return lm_fail(err, LM_ERR_USAGE, "%" PRIu32 " threads, allowed is 1 to %" PRIu32, n, most);
+    LM_TRY(LM_NEW(&d, 1, err));
+    d->isa = isa;
+    d->kernels = lm_cpu_kernels_of(isa);
+    d->n_threads = n;
+    lm_status status = lm_team_open(&d->team, n, err);
+    if (status != LM_OK) {
+        cpu_close(d);
+        return status;
+    }
+    *out = d;
+    return LM_OK;
+}
+
+static void cpu_info(const lm_device *d, lm_device_info *out)
+{
+    *out = (lm_device_info){ .n_threads = d->n_threads };
+    (void)snprintf(out->name, sizeof out->name, "cpu %s, %" PRIu32 " thread%s", lm_isa_name(d->isa),
+                   d->n_threads, d->n_threads == 1 ? "" : "s");
+    (void)snprintf(out->numerics, sizeof out->numerics, "cpu-1-%s", lm_isa_name(d->isa));
+}
+
+static uint64_t cpu_plan_bytes(const lm_plan *pl)
+{
+    return pl->bytes;
+}
+
+const lm_backend lm_backend_cpu = {
+    .name = "cpu",
+    .default_kv = LM_KV_BF16,
+    .open = cpu_open,
+    .close = cpu_close,
+    .info = cpu_info,
+    .compile = lm_cpu_compile,
+    .plan_bytes = cpu_plan_bytes,
+    .run = lm_cpu_run,
+    .plan_free = lm_cpu_plan_free,
+};
