@@ -401,17 +401,22 @@ static bool has(const char *isa)
     return false;
 }
 
-/* Bounds, as shares of the logits' spread: float32 pages 5e-5; 16-bit pages round
- * keys and values of nearly equal numbers apart now and then: one unit of f16 is
- * 1e-3, of bf16 8e-3, and bf16 kernels round the query and the weights as well. */
+/* Bounds, as shares of the logits' spread.  float32 pages: rounding (4e-6 seen).
+ * 16-bit pages: nearly equal numbers round to different neighbours now and then
+ * (1.5e-4 seen with f16, 1.6e-3 with bf16).  bf16 dot products round the query and
+ * the weights of the softmax as well (1.2e-2 seen). */
+static double bound_of(lm_kv_format kv, const char *isa)
+{
+    return kv == LM_KV_F32 ? 1e-5 : kv == LM_KV_F16 ? 1e-3 : strcmp(isa, "avx512") == 0 ? 3e-2 : 8e-3;
+}
+
 static void every_shape_agrees_with_the_reference(void **state)
 {
-    static const double bound[LM_KV_COUNT] = { 5e-5, 4e-3, 6e-2 };
     (void)state;
     for (int i = 0; i < N_SHAPES; i++)
         for (int kv = 0; kv < LM_KV_COUNT; kv++) {
             model m = build(&shapes[i], (uint64_t)i);
-            uint32_t n = 330;
+            uint32_t n = 290;
             how ref = { .be = &lm_backend_ref, .kv = (lm_kv_format)kv, .chunk = 64 };
             float *want = run(m.p, &ref, n);
             for (size_t k = 0; k < LM_LEN(isas); k++) {
@@ -422,7 +427,7 @@ static void every_shape_agrees_with_the_reference(void **state)
                 };
                 float *got = run(m.p, &cpu, n);
                 double d = distance(want, got, (size_t)n * m.p->n_vocab);
-                if (!(d <= bound[kv]))
+                if (!(d <= bound_of(cpu.kv, isas[k])))
                     fail_msg("shape %d, %s, %s pages: %.3g of the spread", i, isas[k], lm_kv_name(cpu.kv), d);
                 if (getenv("LM_TEST_VERBOSE"))
                     printf("shape %d, %s, %s pages: %.3g\n", i, isas[k], lm_kv_name(cpu.kv), d);
@@ -446,7 +451,7 @@ static void neither_chunks_nor_threads_nor_company_show_in_the_bits(void **state
     for (int i = 0; i < N_SHAPES; i++)
         for (size_t k = 0; k < LM_LEN(isas); k++)
             for (int kv = 0; kv < LM_KV_COUNT; kv++) {
-                uint32_t n = k == 0 ? 150 : 600;
+                uint32_t n = k == 0 ? 80 : 330;
                 if (!has(isas[k]) || (k == 0 && (kv + i) % 3))
                     continue;
                 model m = build(&shapes[i], (uint64_t)i);
