@@ -9,6 +9,7 @@ endif()
 option(LM_BUILD_TESTS "build the tests" ON)
 option(LM_WERROR "warnings are errors" ON)
 option(LM_FAULTS "let tests make allocations fail" ON)
+option(LM_BENCH "build the benchmarks of bench/" OFF)
 option(LM_FUZZ "build the libFuzzer targets (clang)" OFF)
 set(LM_SANITIZE "" CACHE STRING "address, undefined or thread")
 

@@ -31,7 +31,7 @@ const lm_cpu_linear *lm_cpu_linear_find(lm_isa isa, const lm_quant *quant, uint3
     bool q8 = lm_lin_class_of(quant).blocks && cols % quant->block_elems == 0;
 #if defined(__x86_64__)
     if (isa == LM_ISA_AVX512)
-        return q8 ? &lm_linear_q8_avx2 : &lm_linear_f32_avx2;
+        return q8 ? &lm_linear_q8_avx512 : &lm_linear_f32_avx2;
     if (isa == LM_ISA_AVX2)
         return q8 ? &lm_linear_q8_avx2 : &lm_linear_f32_avx2;
 #endif

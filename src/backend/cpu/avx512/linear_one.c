@@ -1,0 +1,563 @@
+/* backend/cpu/avx512/linear_one.c - one token: weights streamed where they lie.
+ *
+ * A panel of 16 rows is read four rows at a time, 128 columns of each at a step:
+ *
+ *   codes of a row, two vectors in the order that unpacking gives them
+ *     -> dot instructions: 16 sums, four for each of the four blocks
+ *     -> four rows turned into [block][row]: exact integers of 4 blocks x 4 rows
+ *     -> scratch [block][16 rows], and so for the scales
+ *
+ * Then the float chain of linear_impl.h runs over the blocks with the 16 rows as
+ * lanes.  Activations are permuted once to the order of the codes; `off` is
+ * folded into the values that the sums start from. */
+#include "backend/cpu/avx512/linear_avx512.h"
+#include "backend/cpu/linear_unpack.h"
+
+/* Where in 128 columns the 2 x 64 codes of a step come from. */
+typedef enum {
+    NATURAL,  /* 0..63, 64..127: half a vector a block */
+    EVEN_ODD, /* 0 2 4 .., 1 3 5 .. */
+    HALVES,   /* the first 16 columns of each block, the other 16 */
+    BY_32     /* blocks 0 and 2, blocks 1 and 3 */
+} order;
+
+LM_INLINE order order_of(int kind, int bits)
+{
+    switch (kind) {
+    case LM_Q_AFFINE: return bits == 4 ? EVEN_ODD : NATURAL;
+    case LM_Q_MLX_MXFP4: return EVEN_ODD;
+    case LM_Q_Q8_0:
+    case LM_Q_Q6_K: return NATURAL;
+    case LM_Q_Q4_K:
+    case LM_Q_Q5_K: return BY_32;
+    default: return HALVES;
+    }
+}
+
+LM_INLINE int column(order o, int i) /* of code i of 128 */
+{
+    int v = i / 64, j = i % 64;
+    switch (o) {
+    case EVEN_ODD: return 2 * j + v;
+    case HALVES: return j / 16 * 32 + 16 * v + j % 16;
+    case BY_32: return j / 32 * 64 + 32 * v + j % 32;
+    default: return i;
+    }
+}
+
+/* Everything that one call needs beside the weights. */
+typedef struct {
+    const lm_matrix *w;
+    lm_lin_class c;
+    uint32_t cols, groups;
+    const float *d; /* [block] */
+    float *xs;      /* [group], formats with mins */
+    int8_t *x;      /* [cols / 128][128], in the order of the codes */
+    int32_t *start; /* [cols / 128][32]: -off * sum of four neighbours of x */
+    int32_t *dots;  /* [block][16] */
+    float *s, *m;   /* [group][16] */
+} job;
+
+size_t lm_one_scratch(const lm_matrix *w)
+{
+    size_t p = lm_act_padded(w->cols);
+    return p * 8 + p / 8 + 64;
+}
+
+static void prepare(job *j, const lm_matrix *w, const uint8_t *x, uint8_t *scratch)
+{
+    uint32_t cols = w->cols, padded = lm_act_padded(cols);
+    uint8_t at[128];
+    const float *xs = lm_act_xs(x, cols);
+    j->w = w;
+    j->c = lm_lin_class_of(w->quant);
+    j->cols = cols;
+    j->groups = cols / (32u * j->c.blocks);
+    j->d = lm_act_d(x, cols);
+    j->x = (int8_t *)scratch;
+    j->start = (int32_t *)(void *)(scratch + padded);
+    j->dots = j->start + padded / 4;
+    j->s = (float *)(void *)(j->dots + padded / 2);
+    j->m = j->s + padded / 2;
+    j->xs = j->m + padded / 2;
+    for (int i = 0; i < 128; i++)
+        at[i] = (uint8_t)column(order_of((int)w->quant->kind, w->quant->bits), i);
+    __m512i at0 = _mm512_loadu_si512(at), at1 = _mm512_loadu_si512(at + 64);
+    for (uint32_t k = 0; k < padded; k += 128) {
+        __m512i a = _mm512_loadu_si512(x + k), b = _mm512_loadu_si512(x + k + 64);
+        __m512i v0 = _mm512_permutex2var_epi8(a, at0, b), v1 = _mm512_permutex2var_epi8(a, at1, b);
+        __m512i ones = _mm512_set1_epi8(1), off = _mm512_set1_epi32(-(int)j->c.off);
+        __m512i sum0 = _mm512_dpbusd_epi32(_mm512_setzero_si512(), ones, v0);
+        __m512i sum1 = _mm512_dpbusd_epi32(_mm512_setzero_si512(), ones, v1);
+        _mm512_store_si512(j->x + k, v0);
+        _mm512_store_si512(j->x + k + 64, v1);
+        _mm512_store_si512(j->start + k / 4, _mm512_mullo_epi32(sum0, off));
+        _mm512_store_si512(j->start + k / 4 + 16, _mm512_mullo_epi32(sum1, off));
+    }
+    for (uint32_t g = 0, b = 0; g < j->groups; g++) {
+        float of = xs[b++];
+        for (int i = 1; i < j->c.blocks; i++)
+            of += xs[b++];
+        j->xs[g] = of;
+    }
+}
+
+/* A format of 32 columns a block in one plane: where things are in a block. */
+typedef struct {
+    int bytes, codes, high; /* high: fifth bits, 0 if none */
+    bool mins;
+} blocks;
+
+LM_INLINE blocks blocks_of(int kind)
+{
+    switch (kind) {
+    case LM_Q_Q4_0:
+    case LM_Q_IQ4_NL: return (blocks){ 18, 2, 0, false };
+    case LM_Q_Q4_1: return (blocks){ 20, 4, 0, true };
+    case LM_Q_Q5_0: return (blocks){ 22, 6, 2, false };
+    case LM_Q_Q5_1: return (blocks){ 24, 8, 4, true };
+    case LM_Q_Q8_0: return (blocks){ 34, 2, 0, false };
+    case LM_Q_MXFP4: return (blocks){ 17, 1, 0, false };
+    default: return (blocks){ 0 };
+    }
+}
+
+/* Bytes from one step of 128 columns to the next (K formats: per 256). */
+LM_INLINE int step_bytes(int kind, int bits)
+{
+    switch (kind) {
+    case LM_Q_AFFINE: return 16 * bits;
+    case LM_Q_MLX_MXFP4: return 64;
+    case LM_Q_Q4_K: return 144;
+    case LM_Q_Q5_K: return 176;
+    case LM_Q_Q6_K: return 210;
+    default: return 4 * blocks_of(kind).bytes;
+    }
+}
+
+LM_INLINE bool by_256(int kind)
+{
+    return kind == LM_Q_Q4_K || kind == LM_Q_Q5_K || kind == LM_Q_Q6_K;
+}
+
+/* Four blocks of up to 24 bytes as two vectors: byte i of the four is byte i of
+ * `a` below 64 and byte i - (whole - 64) of `b` from there on. */
+typedef struct {
+    __m512i a, b;
+} raw;
+
+LM_INLINE raw load_raw(const uint8_t *p, int block_bytes, int n_blocks)
+{
+    int whole = 4 * block_bytes, have = n_blocks * block_bytes;
+    return (raw){ lm_load(p, have), lm_load(p + whole - 64, have - (whole - 64)) };
+}
+
+/* 64 bytes of `r`; byte i of lane l (16 bytes) is byte from[i] of block l. */
+LM_INLINE __m512i gather(raw r, int block_bytes, const int from[16])
+{
+    uint8_t at[64];
+    for (int i = 0; i < 64; i++) {
+        int byte = i / 16 * block_bytes + from[i % 16];
+        at[i] = (uint8_t)(byte < 64 ? byte : byte - (4 * block_bytes - 64) + 64);
+    }
+    return _mm512_permutex2var_epi8(r.a, _mm512_loadu_si512(at), r.b);
+}
+
+LM_INLINE __m512i table(const uint8_t codes[16], __m512i index)
+{
+    __m128i t = _mm_loadu_si128((const __m128i *)(const void *)codes);
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(t), index);
+}
+
+/* Sixteen where bit i % 8 of byte i is set, added to v. */
+LM_INLINE __m512i add_fifth(__m512i v, __m512i bits)
+{
+    __mmask64 set = _mm512_test_epi8_mask(bits, _mm512_set1_epi64((long long)0x8040201008040201u));
+    return _mm512_mask_add_epi8(v, set, v, _mm512_set1_epi8(16));
+}
+
+/* The 128 codes of one row's step; p is its first byte (K formats: of its 256
+ * columns, of which half `h`).  n_blocks of the four exist. */
+LM_INLINE void load_codes(int kind, int bits, const uint8_t *p, int h, int n_blocks, __m512i *v0, __m512i *v1)
+{
+    const __m512i low = _mm512_set1_epi8(15);
+    __m512i c;
+    blocks of = blocks_of(kind);
+    switch (kind) {
+    case LM_Q_AFFINE:
+        if (bits == 8) {
+            *v0 = lm_load(p, 32 * n_blocks);
+            *v1 = lm_load(p + 64, 32 * n_blocks - 64);
+        } else if (bits == 4) {
+            c = lm_load(p, 16 * n_blocks);
+            *v0 = _mm512_and_si512(c, low);
+            *v1 = _mm512_and_si512(_mm512_srli_epi16(c, 4), low);
+        } else {
+            *v0 = lm_bits64(p, 4 * bits * n_blocks, bits);
+            *v1 = lm_bits64(p + 8 * bits, 4 * bits * (n_blocks - 2), bits);
+        }
+        break;
+    case LM_Q_MLX_MXFP4:
+        c = lm_load(p, 16 * n_blocks);
+        *v0 = table(LM_UP_FP4_CODES, _mm512_and_si512(c, low));
+        *v1 = table(LM_UP_FP4_CODES, _mm512_and_si512(_mm512_srli_epi16(c, 4), low));
+        break;
+    case LM_Q_Q8_0: {
+        __m256i b[4];
+        for (int i = 0; i < 4; i++)
+            b[i] = i < n_blocks ? _mm256_loadu_si256((const __m256i *)(const void *)(p + 34 * i + 2))
+                                : _mm256_setzero_si256();
+        c = _mm512_set1_epi8((char)0x80);
+        *v0 = _mm512_xor_si512(_mm512_inserti64x4(_mm512_castsi256_si512(b[0]), b[1], 1), c);
+        *v1 = _mm512_xor_si512(_mm512_inserti64x4(_mm512_castsi256_si512(b[2]), b[3], 1), c);
+        break;
+    }
+    case LM_Q_Q4_K:
+        c = _mm512_loadu_si512(p + 16 + 64 * h);
+        *v0 = _mm512_and_si512(c, low);
+        *v1 = _mm512_and_si512(_mm512_srli_epi16(c, 4), low);
+        break;
+    case LM_Q_Q5_K: {
+        __m512i high = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(const void *)(p + 16)));
+        long long b0 = 0x0101010101010101 << 4 * h, b2 = b0 << 2;
+        __m512i bit = _mm512_setr_epi64(b0, b0, b0, b0, b2, b2, b2, b2), five = _mm512_set1_epi8(16);
+        c = _mm512_loadu_si512(p + 48 + 64 * h);
+        *v0 = _mm512_and_si512(c, low);
+        *v1 = _mm512_and_si512(_mm512_srli_epi16(c, 4), low);
+        *v0 = _mm512_mask_add_epi8(*v0, _mm512_test_epi8_mask(high, bit), *v0, five);
+        *v1 = _mm512_mask_add_epi8(*v1, _mm512_test_epi8_mask(high, _mm512_slli_epi16(bit, 1)), *v1, five);
+        break;
+    }
+    case LM_Q_Q6_K: {
+        const __m512i two = _mm512_set1_epi8(0x30);
+        __m512i high =
+            _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(const void *)(p + 128 + 32 * h)));
+        /* bits 0 1 | 2 3 of the halves to 4 5, and 4 5 | 6 7 */
+        __m512i up = _mm512_sllv_epi64(high, _mm512_setr_epi64(4, 4, 4, 4, 2, 2, 2, 2));
+        __m512i down = _mm512_srlv_epi64(high, _mm512_setr_epi64(0, 0, 0, 0, 2, 2, 2, 2));
+        c = _mm512_loadu_si512(p + 64 * h);
+        *v0 = _mm512_or_si512(_mm512_and_si512(c, low), _mm512_and_si512(up, two));
+        *v1 = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16(c, 4), low), _mm512_and_si512(down, two));
+        break;
+    }
+    default: {
+        int from[16], f0[16], f1[16];
+        for (int i = 0; i < 16; i++) {
+            from[i] = of.codes + i;
+            f0[i] = of.high + i / 8;
+            f1[i] = of.high + 2 + i / 8;
+        }
+        raw r = load_raw(p, of.bytes, n_blocks);
+        c = gather(r, of.bytes, from);
+        *v0 = _mm512_and_si512(c, low);
+        *v1 = _mm512_and_si512(_mm512_srli_epi16(c, 4), low);
+        if (of.high) {
+            *v0 = add_fifth(*v0, gather(r, of.bytes, f0));
+            *v1 = add_fifth(*v1, gather(r, of.bytes, f1));
+        } else if (kind != LM_Q_Q4_0 && kind != LM_Q_Q4_1) {
+            const uint8_t *t = kind == LM_Q_MXFP4 ? LM_UP_FP4_CODES : LM_UP_IQ4_CODES;
+            *v0 = table(t, *v0);
+            *v1 = table(t, *v1);
+        }
+        break;
+    }
+    }
+}
+
+/* Four 16-bit words `word` bytes into each of four blocks, in the low 64 bits. */
+LM_INLINE __m128i words(int kind, const uint8_t *p, int word, int n_blocks)
+{
+    blocks of = blocks_of(kind);
+    int second = kind == LM_Q_Q8_0 ? 68 : 4 * of.bytes - 64; /* where vector b starts */
+    uint16_t at[32] = { 0 };
+    for (int i = 0; i < 4; i++) {
+        int byte = i * of.bytes + word;
+        at[i] = (uint16_t)(byte < 64 ? byte / 2 : (byte - second) / 2 + 32);
+    }
+    int have = n_blocks * of.bytes;
+    if (kind == LM_Q_Q8_0) /* 36 bytes reach over two scales */
+        return _mm512_castsi512_si128(_mm512_permutex2var_epi16(
+            lm_load(p, have < 64 ? have : 64), _mm512_loadu_si512(at), lm_load(p + 68, have - 68)));
+    raw r = load_raw(p, of.bytes, n_blocks);
+    return _mm512_castsi512_si128(_mm512_permutex2var_epi16(r.a, _mm512_loadu_si512(at), r.b));
+}
+
+/* [row][block] 16-bit floats of four rows -> floats [block][row]. */
+LM_INLINE __m512 turn_halves(const __m128i rows[4])
+{
+    const __m256i at = _mm256_setr_epi16(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    __m256i all = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_unpacklo_epi64(rows[0], rows[1])),
+                                          _mm_unpacklo_epi64(rows[2], rows[3]), 1);
+    return _mm512_cvtph_ps(_mm256_permutexvar_epi16(at, all));
+}
+
+/* Lanes of v, [block][row], to [block][16]; the order of the blocks as given. */
+LM_INLINE void put(void *to, order o, __m512i v)
+{
+    char *at = to;
+    int one = o == BY_32 ? 2 : 1, two = 3 - one;
+    _mm_store_si128((__m128i *)(void *)at, _mm512_castsi512_si128(v));
+    _mm_store_si128((__m128i *)(void *)(at + 64 * one), _mm512_extracti32x4_epi32(v, 1));
+    _mm_store_si128((__m128i *)(void *)(at + 64 * two), _mm512_extracti32x4_epi32(v, 2));
+    _mm_store_si128((__m128i *)(void *)(at + 64 * 3), _mm512_extracti32x4_epi32(v, 3));
+}
+
+/* Scales and mins of a step of a block format, four rows. */
+LM_INLINE void block_scales(int kind, const uint8_t *const p[4], int n_blocks, float *s, float *m)
+{
+    __m128i w[4];
+    if (kind == LM_Q_MXFP4) {
+        for (int r = 0; r < 4; r++) {
+            uint32_t e = 0;
+            for (int b = 0; b < n_blocks; b++)
+                e |= (uint32_t)p[r][17 * b] << 8 * b;
+            w[r] = _mm_cvtsi32_si128((int)e);
+        }
+        __m128i all = _mm_unpacklo_epi64(_mm_unpacklo_epi32(w[0], w[1]), _mm_unpacklo_epi32(w[2], w[3]));
+        all = _mm_shuffle_epi8(all, _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+        __m512i e = _mm512_cvtepu8_epi32(all),
+                v = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
+        __mmask16 tiny = _mm512_cmplt_epu32_mask(e, _mm512_set1_epi32(2));
+        put(s, NATURAL, _mm512_mask_sllv_epi32(v, tiny, _mm512_set1_epi32(0x00200000), e));
+        return;
+    }
+    for (int r = 0; r < 4; r++)
+        w[r] = words(kind, p[r], 0, n_blocks);
+    put(s, NATURAL, _mm512_castps_si512(turn_halves(w)));
+    if (blocks_of(kind).mins) {
+        for (int r = 0; r < 4; r++)
+            w[r] = words(kind, p[r], 2, n_blocks);
+        put(m, NATURAL, _mm512_castps_si512(turn_halves(w)));
+    }
+}
+
+/* The f16 at byte 2 * word of four 16-byte lanes, as [any][row]. */
+LM_INLINE __m512 lane_halves(__m512i lanes, int word)
+{
+    uint16_t at[32] = { 0 };
+    for (int i = 0; i < 16; i++)
+        at[i] = (uint16_t)(8 * (i % 4) + word);
+    return _mm512_cvtph_ps(_mm512_castsi512_si256(_mm512_permutexvar_epi16(_mm512_loadu_si512(at), lanes)));
+}
+
+/* Byte `first` + block of four 16-byte lanes as integers [block][row]. */
+LM_INLINE __m512i lane_bytes(__m512i lanes, int first)
+{
+    uint8_t at[64] = { 0 };
+    for (int i = 0; i < 16; i++)
+        at[4 * i] = (uint8_t)(16 * (i % 4) + first + i / 4);
+    return _mm512_maskz_permutexvar_epi8(0x1111111111111111u, _mm512_loadu_si512(at), lanes);
+}
+
+LM_INLINE __m512i lanes_of(const uint8_t *const p[4], int at)
+{
+    __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(const void *)(p[0] + at)));
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(p[1] + at)), 1);
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(p[2] + at)), 2);
+    return _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(p[3] + at)), 3);
+}
+
+/* The same for 256 columns of q4_K, q5_K (16 header bytes a row) and q6_K. */
+LM_INLINE void k_scales(int kind, const uint8_t *const p[4], float *s, float *m)
+{
+    if (kind == LM_Q_Q6_K) {
+        __m512i lanes = lanes_of(p, 194); /* d is the last word of the 210 bytes */
+        __m512i d = _mm512_castps_si512(lane_halves(lanes, 7));
+        put(s, NATURAL, d);
+        put(s + 64, NATURAL, d);
+        return;
+    }
+    const int A = 0x3f3f3f3f, B = 0x30303030, C = 0x0f0f0f0f;
+    __m512i head = lanes_of(p, 0);
+    __m512i ab = _mm512_shuffle_epi32(head, _MM_PERM_CCBB), c = _mm512_shuffle_epi32(head, _MM_PERM_DDDD);
+    ab = _mm512_srlv_epi32(ab, _mm512_set4_epi32(2, 0, 2, 0));
+    ab = _mm512_and_si512(ab, _mm512_set4_epi32(B, A, B, A));
+    c = _mm512_srlv_epi32(c, _mm512_set4_epi32(4, 0, 0, 0));
+    c = _mm512_and_si512(c, _mm512_set4_epi32(C, 0, C, 0));
+    __m512i all = _mm512_or_si512(ab, c); /* a row's 8 scales, then its 8 mins */
+    __m512 d = lane_halves(head, 0), dm = lane_halves(head, 1);
+    dm = _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(dm), _mm512_set1_epi32((int)0x80000000)));
+    for (int h = 0; h < 2; h++) {
+        __m512 sc = _mm512_cvtepi32_ps(lane_bytes(all, 4 * h)),
+               mn = _mm512_cvtepi32_ps(lane_bytes(all, 8 + 4 * h));
+        put(s + 64 * h, NATURAL, _mm512_castps_si512(_mm512_mul_ps(d, sc)));
+        put(m + 64 * h, NATURAL, _mm512_castps_si512(_mm512_mul_ps(dm, mn)));
+    }
+}
+
+/* The eight integer scales of half h of q6_K's 256 columns, four times each. */
+LM_INLINE void sub_scales(const uint8_t *p, int h, __m512i *s0, __m512i *s1)
+{
+    __m128i all = _mm_loadu_si128((const __m128i *)(const void *)(p + 192));
+    __m128i at = _mm_add_epi8(_mm_setr_epi8(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3),
+                              _mm_set1_epi8((char)(8 * h)));
+    *s0 = _mm512_cvtepi8_epi32(_mm_shuffle_epi8(all, at));
+    *s1 = _mm512_cvtepi8_epi32(_mm_shuffle_epi8(all, _mm_add_epi8(at, _mm_set1_epi8(4))));
+}
+
+LM_INLINE __m512i merge32(__m512i a, __m512i b)
+{
+    return _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+}
+
+LM_INLINE __m512i merge64(__m512i a, __m512i b)
+{
+    return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+}
+
+/* 128 columns of four rows -> dots [4 blocks][rows].  Everything but the
+ * pointers is constant where this is inlined. */
+LM_INLINE void step(int kind, int bits, const uint8_t *const p[4], int h, int n_blocks, const int8_t *x,
+                    const int32_t *start, int32_t *dots)
+{
+    const order o = order_of(kind, bits);
+    const __m512i x0 = _mm512_load_si512(x), x1 = _mm512_load_si512(x + 64);
+    const __m512i start0 = _mm512_load_si512(start), start1 = _mm512_load_si512(start + 16);
+    const bool zero = kind == LM_Q_AFFINE || kind == LM_Q_Q4_1 || kind == LM_Q_Q5_1 || kind == LM_Q_Q4_K ||
+                      kind == LM_Q_Q5_K;
+    const __m512i from0 = zero ? _mm512_setzero_si512() : start0, from1 = zero ? from0 : start1;
+    const __m512i both = zero ? from0 : _mm512_add_epi32(start0, start1);
+    __m512i v[4];
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; r++) {
+        __m512i v0, v1;
+        load_codes(kind, bits, p[r], h, n_blocks, &v0, &v1);
+        if (o == EVEN_ODD || o == HALVES) { /* four lanes a block already */
+            v[r] = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(both, v0, x0), v1, x1);
+            continue;
+        }
+        v0 = _mm512_dpbusd_epi32(from0, v0, x0);
+        v1 = _mm512_dpbusd_epi32(from1, v1, x1);
+        if (kind == LM_Q_Q6_K) {
+            __m512i s0, s1;
+            sub_scales(p[r], h, &s0, &s1);
+            v0 = _mm512_mullo_epi32(v0, s0);
+            v1 = _mm512_mullo_epi32(v1, s1);
+        }
+        v[r] = _mm512_add_epi32(_mm512_shuffle_i32x4(v0, v1, 0x88), _mm512_shuffle_i32x4(v0, v1, 0xdd));
+    }
+    put(dots, o, merge64(merge32(v[0], v[1]), merge32(v[2], v[3])));
+}
+
+/* Four rows from their first column to their last: dots, and scales unless the
+ * format keeps them in planes of their own. */
+LM_INLINE void four_rows(const job *j, int kind, int bits, const uint8_t *p[4], uint32_t quad, size_t ahead)
+{
+    const int bytes = step_bytes(kind, bits);
+    int32_t *dots = j->dots + 4 * quad;
+    float *s = j->s + 4 * quad, *m = j->m + 4 * quad;
+    const bool inside = kind != LM_Q_AFFINE && kind != LM_Q_MLX_MXFP4;
+    uint32_t k = 0, at = by_256(kind) ? 256 : 128;
+    for (; k + at <= j->cols; k += at, dots += at / 2, s += at / 2, m += at / 2) {
+        for (int r = 0; r < 4; r++)
+            for (int line = 0; line < bytes; line += 64)
+                _mm_prefetch((const char *)p[r] + ahead + line, _MM_HINT_T0);
+        step(kind, bits, p, 0, 4, j->x + k, j->start + k / 4, dots);
+        if (by_256(kind)) {
+            step(kind, bits, p, 1, 4, j->x + k + 128, j->start + k / 4 + 32, dots + 64);
+            k_scales(kind, p, s, m);
+        } else if (inside) {
+            block_scales(kind, p, 4, s, m);
+        }
+        for (int r = 0; r < 4; r++)
+            p[r] += bytes;
+    }
+    if (k < j->cols) {
+        int n_blocks = (int)(j->cols - k) / 32;
+        step(kind, bits, p, 0, n_blocks, j->x + k, j->start + k / 4, dots);
+        if (inside)
+            block_scales(kind, p, n_blocks, s, m);
+    }
+}
+
+#define ROWS(name, kind, bits)                                                                               \
+    static LM_NOINLINE void name(const job *j, const uint8_t *p[4], uint32_t quad, size_t ahead)             \
+    {                                                                                                        \
+        four_rows(j, kind, bits, p, quad, ahead);                                                            \
+    }
+ROWS(affine1, LM_Q_AFFINE, 1)
+ROWS(affine2, LM_Q_AFFINE, 2)
+ROWS(affine3, LM_Q_AFFINE, 3)
+ROWS(affine4, LM_Q_AFFINE, 4)
+ROWS(affine5, LM_Q_AFFINE, 5)
+ROWS(affine6, LM_Q_AFFINE, 6)
+ROWS(affine8, LM_Q_AFFINE, 8)
+ROWS(mlx_mxfp4, LM_Q_MLX_MXFP4, 4)
+ROWS(q4_0, LM_Q_Q4_0, 4)
+ROWS(q4_1, LM_Q_Q4_1, 4)
+ROWS(q5_0, LM_Q_Q5_0, 5)
+ROWS(q5_1, LM_Q_Q5_1, 5)
+ROWS(q8_0, LM_Q_Q8_0, 8)
+ROWS(q4_k, LM_Q_Q4_K, 4)
+ROWS(q5_k, LM_Q_Q5_K, 5)
+ROWS(q6_k, LM_Q_Q6_K, 6)
+ROWS(iq4_nl, LM_Q_IQ4_NL, 4)
+ROWS(mxfp4, LM_Q_MXFP4, 4)
+
+typedef void rows_kernel(const job *j, const uint8_t *p[4], uint32_t quad, size_t ahead);
+static rows_kernel *kernel_of(const lm_quant *q)
+{
+    static rows_kernel *const affine[9] = { NULL,    affine1, affine2, affine3, affine4,
+                                            affine5, affine6, NULL,    affine8 };
+    switch (q->kind) {
+    case LM_Q_AFFINE: return affine[q->bits];
+    case LM_Q_MLX_MXFP4: return mlx_mxfp4;
+    case LM_Q_Q4_0: return q4_0;
+    case LM_Q_Q4_1: return q4_1;
+    case LM_Q_Q5_0: return q5_0;
+    case LM_Q_Q5_1: return q5_1;
+    case LM_Q_Q8_0: return q8_0;
+    case LM_Q_Q4_K: return q4_k;
+    case LM_Q_Q5_K: return q5_k;
+    case LM_Q_Q6_K: return q6_k;
+    case LM_Q_IQ4_NL: return iq4_nl;
+    case LM_Q_MXFP4: return mxfp4;
+    default: return NULL;
+    }
+}
+
+bool lm_one_has(const lm_quant *q)
+{
+    return kernel_of(q) != NULL;
+}
+
+static __m512 chain(const job *j)
+{
+    __m512 acc = _mm512_setzero_ps();
+    const int32_t *dots = j->dots;
+    const float *d = j->d;
+    if (j->c.mins)
+        for (uint32_t g = 0; g < j->groups; g++)
+            acc = _mm512_fmadd_ps(_mm512_load_ps(j->m + 16 * g), _mm512_set1_ps(j->xs[g]), acc);
+    for (uint32_t g = 0; g < j->groups; g++) {
+        __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_load_si512(dots)), _mm512_set1_ps(*d));
+        dots += 16;
+        d++;
+        for (int i = 1; i < j->c.blocks; i++, dots += 16, d++)
+            t = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_load_si512(dots)), _mm512_set1_ps(*d), t);
+        acc = _mm512_fmadd_ps(_mm512_load_ps(j->s + 16 * g), t, acc);
+    }
+    return acc;
+}
+
+void lm_one_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, float *y, void *scratch)
+{
+    job j;
+    rows_kernel *rows = kernel_of(w->quant);
+    bool planes = w->quant->kind == LM_Q_AFFINE || w->quant->kind == LM_Q_MLX_MXFP4;
+    size_t ahead = 4 * w->stride[0];
+    prepare(&j, w, x, scratch);
+    for (uint32_t row = row0; row < row1; row += LM_ROWS) {
+        uint32_t width = LM_MIN(row1 - row, (uint32_t)LM_ROWS);
+        const uint8_t *p[LM_ROWS];
+        lm_panel_rows(w, row, 0, p);
+        for (uint32_t quad = 0; quad < 4 && 4 * quad < width; quad++)
+            rows(&j, p + 4 * quad, quad, ahead);
+        if (planes) {
+            lm_plane_scales(w, row, 1, j.s);
+            if (j.c.mins)
+                lm_plane_scales(w, row, 2, j.m);
+        }
+        _mm512_mask_storeu_ps(y + row, (__mmask16)((1u << width) - 1), chain(&j));
+    }
+}
