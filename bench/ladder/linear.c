@@ -1,10 +1,14 @@
 /* Linears of the CPU backend alone, against the machine's limits.
  *
- *   bench_linear [-f FORMAT] [-i ISA] [-s SHAPE] [-n TOKENS] [-t THREADS] [-r ROUNDS] [-m MEGABYTES]
+ *   bench_linear [-f FORMAT] [-i ISA] [-s SHAPE] [-n TOKENS] [-t THREADS] [-r ROUNDS] [-m MEGABYTES] [-c]
+ *
+ * -c takes the time of the processor instead of the clock's, for machines with
+ * other work; it needs -t 1.
  *
  * One token: bytes of weights per second as a share of a read probe over the
  * same bytes by the same threads, taken in turn.  Many tokens: operations per
- * second (a multiply and an add are two).  Weights are random; shapes are those
+ * second (a multiply and an add are two), and their share of a loop of dot
+ * instructions alone.  Weights are random; shapes are those
  * of one layer of Qwen3-0.6B, Llama-3.2-1B, Qwen3-4B and SmolLM2-135M, repeated
  * until they outgrow the caches. */
 #define _GNU_SOURCE
@@ -45,10 +49,11 @@ static float *outputs;
 static void *scratch[MAX_THREADS];
 static uint32_t n_tokens = 1, widest;
 
+static bool cpu_time;
 static double now(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(cpu_time ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -64,7 +69,8 @@ static void *memory(size_t n)
 
 /* Workers that stay and spin. */
 static atomic_uint go, done;
-static enum { WORK, READ, QUIT } what;
+typedef enum { WORK, READ, PEAK, QUIT } task;
+static task what;
 static volatile uint64_t sink;
 
 static void read_part(unsigned id)
@@ -107,10 +113,34 @@ static void work_part(unsigned id)
     }
 }
 
+/* Nothing but 8-bit dot instructions, or nothing at all. */
+enum { PEAK_ROUNDS = 1000000 };
+static void peak_part(void)
+{
+#if defined(__x86_64__)
+    if (!lm_cpu_linear_find(LM_ISA_AVX512, lm_quant_of(LM_Q_Q8_0), 32) ||
+        !__builtin_cpu_supports("avx512vnni"))
+        return;
+    for (int i = 0; i < PEAK_ROUNDS; i++)
+        __asm__ volatile("vpdpbusd %%zmm30, %%zmm31, %%zmm0\n vpdpbusd %%zmm30, %%zmm31, %%zmm1\n"
+                         "vpdpbusd %%zmm30, %%zmm31, %%zmm2\n vpdpbusd %%zmm30, %%zmm31, %%zmm3\n"
+                         "vpdpbusd %%zmm30, %%zmm31, %%zmm4\n vpdpbusd %%zmm30, %%zmm31, %%zmm5\n"
+                         "vpdpbusd %%zmm30, %%zmm31, %%zmm6\n vpdpbusd %%zmm30, %%zmm31, %%zmm7\n"
+                         "vpdpbusd %%zmm30, %%zmm31, %%zmm8\n vpdpbusd %%zmm30, %%zmm31, %%zmm9\n"
+                         "vpdpbusd %%zmm30, %%zmm31, %%zmm10\n vpdpbusd %%zmm30, %%zmm31, %%zmm11\n"
+                         :
+                         :
+                         : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
+                           "xmm10", "xmm11");
+#endif
+}
+
 static void part(unsigned id)
 {
     if (what == READ)
         read_part(id);
+    else if (what == PEAK)
+        peak_part();
     else
         work_part(id);
 }
@@ -138,9 +168,9 @@ static void *worker(void *arg)
     }
 }
 
-static double timed(int task)
+static double timed(task t)
 {
-    what = task;
+    what = t;
     atomic_store(&done, 0);
     double start = now();
     atomic_fetch_add(&go, 1);
@@ -179,8 +209,9 @@ static void add(const lm_quant *q, uint32_t rows, uint32_t cols)
 
 static void usage(void)
 {
-    fprintf(stderr,
-            "bench_linear [-f FORMAT] [-i ISA] [-s SHAPE] [-n TOKENS] [-t THREADS] [-r ROUNDS] [-m MB]\n");
+    fprintf(
+        stderr,
+        "bench_linear [-f FORMAT] [-i ISA] [-s SHAPE] [-n TOKENS] [-t THREADS] [-r ROUNDS] [-m MB] [-c]\n");
     exit(2);
 }
 
@@ -189,8 +220,9 @@ int main(int argc, char **argv)
 {
     const char *format = "affine4-g64-bf16", *shape = "1b", *isa_name = "avx512";
     unsigned rounds = 9, megabytes = 300, s = 0;
-    for (int o; (o = getopt(argc, argv, "f:i:s:n:t:r:m:")) != -1;)
+    for (int o; (o = getopt(argc, argv, "cf:i:s:n:t:r:m:")) != -1;)
         switch (o) {
+        case 'c': cpu_time = true; break;
         case 'f': format = optarg; break;
         case 'i': isa_name = optarg; break;
         case 's': shape = optarg; break;
@@ -206,8 +238,8 @@ int main(int argc, char **argv)
                  : strcmp(isa_name, "avx2") == 0 ? LM_ISA_AVX2
                                                  : LM_ISA_PORTABLE;
     const lm_quant *q = lm_quant_by_name(format);
-    if (!q || s == LM_LEN(SHAPES) || !n_tokens || !n_threads || n_threads > MAX_THREADS || !rounds ||
-        rounds > MAX_ROUNDS)
+    if (!q || s == LM_LEN(SHAPES) || !n_tokens || !n_threads || (cpu_time && n_threads > 1) ||
+        n_threads > MAX_THREADS || !rounds || rounds > MAX_ROUNDS)
         usage();
     uint32_t w = SHAPES[s].width, h = SHAPES[s].heads, hidden = SHAPES[s].hidden;
     do {
@@ -251,22 +283,32 @@ int main(int argc, char **argv)
     pin(0);
     for (unsigned i = 1; i < n_threads; i++)
         pthread_create(&threads[i], NULL, worker, (void *)(uintptr_t)i);
-    double work[MAX_ROUNDS], read[MAX_ROUNDS], ratio[MAX_ROUNDS];
+    double work[MAX_ROUNDS], read[MAX_ROUNDS], ratio[MAX_ROUNDS], peak[MAX_ROUNDS];
     timed(WORK);
     for (unsigned r = 0; r < rounds; r++) {
         double before = timed(READ), during = timed(WORK), after = timed(READ);
         work[r] = during;
         read[r] = LM_MIN(before, after);
         ratio[r] = read[r] / during;
+        peak[r] = 0;
+        if (n_tokens > 1) {
+            double full = 12.0 * 128 * PEAK_ROUNDS * n_threads / timed(PEAK);
+            peak[r] = ops / during / full;
+        }
     }
     qsort(work, rounds, sizeof *work, by_size);
     qsort(read, rounds, sizeof *read, by_size);
     qsort(ratio, rounds, sizeof *ratio, by_size);
-    printf("%-18s %-5s %s t%u n%-4u %6.1f GB/s  probe %6.1f  share %5.1f %% (best %5.1f)  %7.1f GOP/s (best "
-           "%7.1f)\n",
-           q->name, shape, isa_name, n_threads, n_tokens, (double)n_bytes / work[rounds / 2] / 1e9,
-           (double)n_bytes / read[rounds / 2] / 1e9, 100 * ratio[rounds / 2], 100 * ratio[rounds - 1],
-           ops / work[rounds / 2] / 1e9, ops / work[0] / 1e9);
+    qsort(peak, rounds, sizeof *peak, by_size);
+    printf("%-18s %-5s %s t%u n%-4u", q->name, shape, isa_name, n_threads, n_tokens);
+    if (n_tokens == 1)
+        printf("%6.1f GB/s, probe %6.1f, share %5.1f %% (best %5.1f)\n",
+               (double)n_bytes / work[rounds / 2] / 1e9, (double)n_bytes / read[rounds / 2] / 1e9,
+               100 * ratio[rounds / 2], 100 * ratio[rounds - 1]);
+    else
+        printf("%7.1f GOP/s (best %7.1f), share of the dot instruction's peak %5.1f %% (best %5.1f)\n",
+               ops / work[rounds / 2] / 1e9, ops / work[0] / 1e9, 100 * peak[rounds / 2],
+               100 * peak[rounds - 1]);
     what = QUIT;
     atomic_fetch_add(&go, 1);
     for (unsigned i = 1; i < n_threads; i++)

@@ -49,19 +49,43 @@ LM_INLINE void lm_transpose16(__m512i r[16])
         r[i] = t[i];
 }
 
+/* Tables of 64 bytes: f(lane, byte) for four lanes of 16. */
+#define LM_LANE(f, l)                                                                                        \
+    f(l, 0), f(l, 1), f(l, 2), f(l, 3), f(l, 4), f(l, 5), f(l, 6), f(l, 7), f(l, 8), f(l, 9), f(l, 10),      \
+        f(l, 11), f(l, 12), f(l, 13), f(l, 14), f(l, 15)
+#define LM_LANES(f)                                                                                          \
+    {                                                                                                        \
+        LM_LANE(f, 0), LM_LANE(f, 1), LM_LANE(f, 2), LM_LANE(f, 3)                                           \
+    }
+
+/* Eight bytes of a stream of `bits` bits for each eight codes: those that the
+ * codes lie in, and whatever follows. */
+#define LM_BITS_AT(bits, l, i)                                                                               \
+    ((bits) * (2 * (l) + (i) / 8) + (i) % 8 < 64 ? (bits) * (2 * (l) + (i) / 8) + (i) % 8 : 63)
+#define LM_BITS_AT1(l, i) LM_BITS_AT(1, l, i)
+#define LM_BITS_AT2(l, i) LM_BITS_AT(2, l, i)
+#define LM_BITS_AT3(l, i) LM_BITS_AT(3, l, i)
+#define LM_BITS_AT4(l, i) LM_BITS_AT(4, l, i)
+#define LM_BITS_AT5(l, i) LM_BITS_AT(5, l, i)
+#define LM_BITS_AT6(l, i) LM_BITS_AT(6, l, i)
+static const uint8_t LM_BITS_BYTES[7][64] LM_ALIGNED(64) = {
+    { 0 },
+    LM_LANES(LM_BITS_AT1),
+    LM_LANES(LM_BITS_AT2),
+    LM_LANES(LM_BITS_AT3),
+    LM_LANES(LM_BITS_AT4),
+    LM_LANES(LM_BITS_AT5),
+    LM_LANES(LM_BITS_AT6),
+};
+
 /* 64 codes of `bits` bits (not 8) that start at a byte: eight bytes of the
  * stream a lane, shifted to eight codes. */
 LM_INLINE __m512i lm_bits64(const uint8_t *p, int have, int bits)
 {
-    uint64_t shifts = 0;
-    uint8_t at[64];
-    for (int i = 0; i < 8; i++)
-        shifts |= (uint64_t)(bits * i) << 8 * i;
-    for (int i = 0; i < 64; i++)
-        at[i] = (uint8_t)(bits * (i / 8) + i % 8 < 64 ? bits * (i / 8) + i % 8 : 63);
-    __m512i lanes =
-        _mm512_permutexvar_epi8(_mm512_loadu_si512(at), lm_load(p, have < 8 * bits ? have : 8 * bits));
-    return _mm512_and_si512(_mm512_multishift_epi64_epi8(_mm512_set1_epi64((long long)shifts), lanes),
+    const long long step = 0x0706050403020100; /* code i of eight starts at bit bits * i */
+    __m512i lanes = _mm512_permutexvar_epi8(_mm512_load_si512(LM_BITS_BYTES[bits]),
+                                            lm_load(p, have < 8 * bits ? have : 8 * bits));
+    return _mm512_and_si512(_mm512_multishift_epi64_epi8(_mm512_set1_epi64(step * bits), lanes),
                             _mm512_set1_epi8((char)((1 << bits) - 1)));
 }
 

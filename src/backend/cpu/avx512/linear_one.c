@@ -102,9 +102,9 @@ static void prepare(job *j, const lm_matrix *w, const uint8_t *x, uint8_t *scrat
     }
 }
 
-/* A format of 32 columns a block in one plane: where things are in a block. */
+/* A format of 32 columns a block in one plane. */
 typedef struct {
-    int bytes, codes, high; /* high: fifth bits, 0 if none */
+    int bytes;
     bool mins;
 } blocks;
 
@@ -112,12 +112,12 @@ LM_INLINE blocks blocks_of(int kind)
 {
     switch (kind) {
     case LM_Q_Q4_0:
-    case LM_Q_IQ4_NL: return (blocks){ 18, 2, 0, false };
-    case LM_Q_Q4_1: return (blocks){ 20, 4, 0, true };
-    case LM_Q_Q5_0: return (blocks){ 22, 6, 2, false };
-    case LM_Q_Q5_1: return (blocks){ 24, 8, 4, true };
-    case LM_Q_Q8_0: return (blocks){ 34, 2, 0, false };
-    case LM_Q_MXFP4: return (blocks){ 17, 1, 0, false };
+    case LM_Q_IQ4_NL: return (blocks){ 18, false };
+    case LM_Q_Q4_1: return (blocks){ 20, true };
+    case LM_Q_Q5_0: return (blocks){ 22, false };
+    case LM_Q_Q5_1: return (blocks){ 24, true };
+    case LM_Q_Q8_0: return (blocks){ 34, false };
+    case LM_Q_MXFP4: return (blocks){ 17, false };
     default: return (blocks){ 0 };
     }
 }
@@ -152,14 +152,53 @@ LM_INLINE raw load_raw(const uint8_t *p, int block_bytes, int n_blocks)
     return (raw){ lm_load(p, have), lm_load(p + whole - 64, have - (whole - 64)) };
 }
 
-/* 64 bytes of `r`; byte i of lane l (16 bytes) is byte from[i] of block l. */
-LM_INLINE __m512i gather(raw r, int block_bytes, const int from[16])
-{
-    uint8_t at[64];
-    for (int i = 0; i < 64; i++) {
-        int byte = i / 16 * block_bytes + from[i % 16];
-        at[i] = (uint8_t)(byte < 64 ? byte : byte - (4 * block_bytes - 64) + 64);
+/* Where byte `byte` of four blocks is in such a pair. */
+#define SPLIT(block, byte) ((byte) < 64 ? (byte) : (byte)-4 * (block) + 128)
+#define CODES17(l, i)      SPLIT(17, 17 * (l) + 1 + (i))
+#define CODES18(l, i)      SPLIT(18, 18 * (l) + 2 + (i))
+#define CODES20(l, i)      SPLIT(20, 20 * (l) + 4 + (i))
+#define CODES22(l, i)      SPLIT(22, 22 * (l) + 6 + (i))
+#define CODES24(l, i)      SPLIT(24, 24 * (l) + 8 + (i))
+#define LOW22(l, i)        SPLIT(22, 22 * (l) + 2 + (i) / 8)
+#define HIGH22(l, i)       SPLIT(22, 22 * (l) + 4 + (i) / 8)
+#define LOW24(l, i)        SPLIT(24, 24 * (l) + 4 + (i) / 8)
+#define HIGH24(l, i)       SPLIT(24, 24 * (l) + 6 + (i) / 8)
+static const uint8_t AT_CODES17[64] = LM_LANES(CODES17), AT_CODES18[64] = LM_LANES(CODES18),
+                     AT_CODES20[64] = LM_LANES(CODES20), AT_CODES22[64] = LM_LANES(CODES22),
+                     AT_CODES24[64] = LM_LANES(CODES24), AT_LOW22[64] = LM_LANES(LOW22),
+                     AT_HIGH22[64] = LM_LANES(HIGH22), AT_LOW24[64] = LM_LANES(LOW24),
+                     AT_HIGH24[64] = LM_LANES(HIGH24);
+
+/* The same for 16-bit words; q8_0's second vector starts at its third block. */
+#define WORD(block, n) SPLIT(block, (n) * (block)) / 2
+#define WORDS(block, add)                                                                                    \
+    {                                                                                                        \
+        WORD(block, 0) + (add), WORD(block, 1) + (add), WORD(block, 2) + (add), WORD(block, 3) + (add)       \
     }
+static const uint16_t AT_D18[8] = WORDS(18, 0), AT_D20[8] = WORDS(20, 0), AT_M20[8] = WORDS(20, 1),
+                      AT_D22[8] = WORDS(22, 0), AT_D24[8] = WORDS(24, 0), AT_M24[8] = WORDS(24, 1),
+                      AT_D34[8] = { 0, 17, 32, 49 };
+
+typedef struct {
+    const uint8_t *codes, *low, *high;
+    const uint16_t *d, *m;
+} places;
+
+LM_INLINE places places_of(int kind)
+{
+    switch (kind) {
+    case LM_Q_Q4_0:
+    case LM_Q_IQ4_NL: return (places){ AT_CODES18, NULL, NULL, AT_D18, NULL };
+    case LM_Q_Q4_1: return (places){ AT_CODES20, NULL, NULL, AT_D20, AT_M20 };
+    case LM_Q_Q5_0: return (places){ AT_CODES22, AT_LOW22, AT_HIGH22, AT_D22, NULL };
+    case LM_Q_Q5_1: return (places){ AT_CODES24, AT_LOW24, AT_HIGH24, AT_D24, AT_M24 };
+    case LM_Q_Q8_0: return (places){ NULL, NULL, NULL, AT_D34, NULL };
+    default: return (places){ AT_CODES17, NULL, NULL, NULL, NULL };
+    }
+}
+
+LM_INLINE __m512i gather(raw r, const uint8_t at[64])
+{
     return _mm512_permutex2var_epi8(r.a, _mm512_loadu_si512(at), r.b);
 }
 
@@ -241,19 +280,14 @@ LM_INLINE void load_codes(int kind, int bits, const uint8_t *p, int h, int n_blo
         break;
     }
     default: {
-        int from[16], f0[16], f1[16];
-        for (int i = 0; i < 16; i++) {
-            from[i] = of.codes + i;
-            f0[i] = of.high + i / 8;
-            f1[i] = of.high + 2 + i / 8;
-        }
+        places at = places_of(kind);
         raw r = load_raw(p, of.bytes, n_blocks);
-        c = gather(r, of.bytes, from);
+        c = gather(r, at.codes);
         *v0 = _mm512_and_si512(c, low);
         *v1 = _mm512_and_si512(_mm512_srli_epi16(c, 4), low);
-        if (of.high) {
-            *v0 = add_fifth(*v0, gather(r, of.bytes, f0));
-            *v1 = add_fifth(*v1, gather(r, of.bytes, f1));
+        if (at.low) {
+            *v0 = add_fifth(*v0, gather(r, at.low));
+            *v1 = add_fifth(*v1, gather(r, at.high));
         } else if (kind != LM_Q_Q4_0 && kind != LM_Q_Q4_1) {
             const uint8_t *t = kind == LM_Q_MXFP4 ? LM_UP_FP4_CODES : LM_UP_IQ4_CODES;
             *v0 = table(t, *v0);
@@ -264,22 +298,17 @@ LM_INLINE void load_codes(int kind, int bits, const uint8_t *p, int h, int n_blo
     }
 }
 
-/* Four 16-bit words `word` bytes into each of four blocks, in the low 64 bits. */
-LM_INLINE __m128i words(int kind, const uint8_t *p, int word, int n_blocks)
+/* Four 16-bit words of four blocks, in the low 64 bits. */
+LM_INLINE __m128i words(int kind, const uint8_t *p, const uint16_t at[8], int n_blocks)
 {
-    blocks of = blocks_of(kind);
-    int second = kind == LM_Q_Q8_0 ? 68 : 4 * of.bytes - 64; /* where vector b starts */
-    uint16_t at[32] = { 0 };
-    for (int i = 0; i < 4; i++) {
-        int byte = i * of.bytes + word;
-        at[i] = (uint16_t)(byte < 64 ? byte / 2 : (byte - second) / 2 + 32);
-    }
-    int have = n_blocks * of.bytes;
-    if (kind == LM_Q_Q8_0) /* 36 bytes reach over two scales */
-        return _mm512_castsi512_si128(_mm512_permutex2var_epi16(
-            lm_load(p, have < 64 ? have : 64), _mm512_loadu_si512(at), lm_load(p + 68, have - 68)));
-    raw r = load_raw(p, of.bytes, n_blocks);
-    return _mm512_castsi512_si128(_mm512_permutex2var_epi16(r.a, _mm512_loadu_si512(at), r.b));
+    const __m512i from = _mm512_zextsi128_si512(_mm_loadu_si128((const __m128i *)(const void *)at));
+    int bytes = blocks_of(kind).bytes, have = n_blocks * bytes;
+    raw r;
+    if (kind == LM_Q_Q8_0)
+        r = (raw){ lm_load(p, have < 64 ? have : 64), lm_load(p + 68, have - 68) };
+    else
+        r = load_raw(p, bytes, n_blocks);
+    return _mm512_castsi512_si128(_mm512_permutex2var_epi16(r.a, from, r.b));
 }
 
 /* [row][block] 16-bit floats of four rows -> floats [block][row]. */
@@ -322,11 +351,11 @@ LM_INLINE void block_scales(int kind, const uint8_t *const p[4], int n_blocks, f
         return;
     }
     for (int r = 0; r < 4; r++)
-        w[r] = words(kind, p[r], 0, n_blocks);
+        w[r] = words(kind, p[r], places_of(kind).d, n_blocks);
     put(s, NATURAL, _mm512_castps_si512(turn_halves(w)));
     if (blocks_of(kind).mins) {
         for (int r = 0; r < 4; r++)
-            w[r] = words(kind, p[r], 2, n_blocks);
+            w[r] = words(kind, p[r], places_of(kind).m, n_blocks);
         put(m, NATURAL, _mm512_castps_si512(turn_halves(w)));
     }
 }
@@ -334,19 +363,19 @@ LM_INLINE void block_scales(int kind, const uint8_t *const p[4], int n_blocks, f
 /* The f16 at byte 2 * word of four 16-byte lanes, as [any][row]. */
 LM_INLINE __m512 lane_halves(__m512i lanes, int word)
 {
-    uint16_t at[32] = { 0 };
-    for (int i = 0; i < 16; i++)
-        at[i] = (uint16_t)(8 * (i % 4) + word);
-    return _mm512_cvtph_ps(_mm512_castsi512_si256(_mm512_permutexvar_epi16(_mm512_loadu_si512(at), lanes)));
+    const __m256i first = _mm256_set1_epi64x(0x0018001000080000); /* words 0 8 16 24 */
+    __m512i at = _mm512_zextsi256_si512(_mm256_add_epi16(first, _mm256_set1_epi16((short)word)));
+    return _mm512_cvtph_ps(_mm512_castsi512_si256(_mm512_permutexvar_epi16(at, lanes)));
 }
 
 /* Byte `first` + block of four 16-byte lanes as integers [block][row]. */
 LM_INLINE __m512i lane_bytes(__m512i lanes, int first)
 {
-    uint8_t at[64] = { 0 };
-    for (int i = 0; i < 16; i++)
-        at[4 * i] = (uint8_t)(16 * (i % 4) + first + i / 4);
-    return _mm512_maskz_permutexvar_epi8(0x1111111111111111u, _mm512_loadu_si512(at), lanes);
+    const __m128i rows = _mm_setr_epi32(0, 16, 32, 48);
+    __m512i at = _mm512_add_epi32(_mm512_broadcast_i32x4(rows),
+                                  _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3));
+    at = _mm512_add_epi32(at, _mm512_set1_epi32(first));
+    return _mm512_maskz_permutexvar_epi8(0x1111111111111111u, at, lanes);
 }
 
 LM_INLINE __m512i lanes_of(const uint8_t *const p[4], int at)
