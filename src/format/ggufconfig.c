@@ -58,7 +58,7 @@ lm_status lm_gguf_config(const lm_gguf *g, json_t **out, lm_error *err)
     json_t *config = json_object();
     if (!config)
         return lm_fail(err, LM_ERR_NOMEM, "no memory for the metadata");
-    for (size_t i = 0; i < lm_gguf_n_values(g); i++) {
+    for (size_t i = 0; i < lm_gguf_n_values(g) && i < LM_LIMIT_CONFIG_KEYS; i++) {
         const lm_gguf_value *v = lm_gguf_value_at(g, i);
         json_t *x = value_of(v, &budget);
         if (x && json_object_setn_new(config, v->key, v->n_key, x) != 0) {

@@ -43,8 +43,10 @@ enum {
     LM_LIMIT_GGUF_DIMS = 4,
     /* general.alignment: 32 nearly everywhere; a page of 64 KiB at most. */
     LM_LIMIT_GGUF_ALIGN = 65536,
-    /* Metadata shown as JSON (lm_packfile_config): longer arrays are vocabularies,
-     * and all arrays together stay within a budget, 40 bytes an entry. */
+    /* Metadata shown as JSON (lm_packfile_config): that many keys (published files
+     * have 50); longer arrays are vocabularies, and all arrays together stay within
+     * a budget, 40 bytes an entry. */
+    LM_LIMIT_CONFIG_KEYS = 65536,
     LM_LIMIT_CONFIG_ITEMS = 65536,
     LM_LIMIT_CONFIG_TOTAL = 1 << 20,
     /* Files of one pack: the largest published one has 191 shards. */

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/fail.h"
+#include "base/mem.h"
 #include "format/folder.h"
 #include "format/gguf.h"
 #include "format/pack.h"
@@ -187,6 +188,33 @@ static void every_golden_pack_opens(void **state)
     }
 }
 
+/* Every allocation of ours fails once: an error each time, nothing left behind
+ * (the address sanitizer counts), and in the end the pack opens. */
+static void a_failing_allocation_is_an_error(void **state)
+{
+    static const char *const packs[] = { LM_TEST_DATA "/packs/llama-mlx-q4",
+                                         LM_TEST_DATA "/packs/llama-Q4_0.gguf" };
+    (void)state;
+#ifdef LM_FAULTS
+    for (size_t i = 0; i < LM_LEN(packs); i++) {
+        lm_status status = LM_ERR_NOMEM;
+        uint64_t n = 0;
+        while (status != LM_OK) {
+            lm_packfile *p = NULL;
+            lm_error err = { 0 };
+            lm_mem_fail_after(++n);
+            status = lm_packfile_open(&p, packs[i], true, &err);
+            lm_mem_fail_after(0);
+            assert_int_equal(p == NULL, status != LM_OK);
+            assert_true(status == LM_OK || status == LM_ERR_NOMEM);
+            assert_int_equal(err.status, status);
+            lm_packfile_close(p);
+        }
+        assert_true(n > 10);
+    }
+#endif
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -195,6 +223,7 @@ int main(void)
         cmocka_unit_test(per_layer_entries_choose_the_bits),
         cmocka_unit_test(a_gguf_file_opens_with_its_metadata),
         cmocka_unit_test(weights_may_be_left_out),
+        cmocka_unit_test(a_failing_allocation_is_an_error),
         cmocka_unit_test(every_golden_pack_opens),
     };
     return cmocka_run_group_tests_name("format/packfile", tests, NULL, NULL);
