@@ -67,6 +67,7 @@ static lm_gguf *parse(const lm_str *s)
     return g;
 }
 
+/* long: one table of cases */
 static void every_type_of_value_is_read(void **state)
 {
     lm_str s = { 0 };
@@ -140,6 +141,7 @@ static void every_type_of_value_is_read(void **state)
     lm_str_clear(&s);
 }
 
+/* long: one table of cases */
 static void arrays_are_walked_where_they_lie(void **state)
 {
     static const char *const tokens[] = { "<s>", "", "\xe2\x96\x81the", "\xff" };

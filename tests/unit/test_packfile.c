@@ -10,9 +10,11 @@
 
 #include "base/fail.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "format/folder.h"
 #include "format/gguf.h"
 #include "format/pack.h"
+#include "support/tempdir.h"
 
 static lm_packfile *open_ok(const char *path)
 {
@@ -188,6 +190,74 @@ static void every_golden_pack_opens(void **state)
     }
 }
 
+static void put(lm_str *s, uint64_t v, int n)
+{
+    for (int i = 0; i < n; i++)
+        lm_str_addc(s, (char)(v >> (8 * i)));
+}
+
+static void put_str(lm_str *s, const char *text)
+{
+    put(s, strlen(text), 8);
+    lm_str_addz(s, text);
+}
+
+/* Part `no` of `count` with one tensor of 8 floats, all of them no + 1. */
+static void write_part(const lm_tempdir *d, const char *name, unsigned no, unsigned count, const char *tensor)
+{
+    lm_str s = { 0 };
+    const float x = (float)no + 1;
+    lm_str_addz(&s, "GGUF");
+    put(&s, 3, 4);
+    put(&s, 1, 8);
+    put(&s, 3, 8);
+    put_str(&s, "split.no");
+    put(&s, LM_GGUF_U16, 4);
+    put(&s, no, 2);
+    put_str(&s, "split.count");
+    put(&s, LM_GGUF_U16, 4);
+    put(&s, count, 2);
+    put_str(&s, "split.tensors.count");
+    put(&s, LM_GGUF_I32, 4);
+    put(&s, count, 4);
+    put_str(&s, tensor);
+    put(&s, 1, 4);
+    put(&s, 8, 8);
+    put(&s, 0, 4);
+    put(&s, 0, 8);
+    while (s.n % 32)
+        lm_str_addc(&s, 0);
+    for (int i = 0; i < 8; i++)
+        lm_str_add(&s, (const char *)&x, sizeof x);
+    lm_tempdir_write(d, name, s.s, s.n);
+    lm_str_clear(&s);
+}
+
+static void split_gguf_files_are_one_pack(void **state)
+{
+    lm_tempdir d = lm_tempdir_make();
+    char path[1024];
+    float x;
+    (void)state;
+    write_part(&d, "m-00001-of-00003.gguf", 0, 3, "b");
+    write_part(&d, "m-00002-of-00003.gguf", 1, 3, "c");
+    write_part(&d, "m-00003-of-00003.gguf", 2, 3, "a");
+    lm_tempdir_text(&d, "mmproj-m.gguf", "left aside");
+    for (int by_folder = 0; by_folder < 2; by_folder++) {
+        lm_packfile *p = open_ok(by_folder ? d.path : lm_tempdir_path(&d, "m-00001-of-00003.gguf", path));
+        assert_int_equal(lm_packfile_n_maps(p), 3);
+        assert_int_equal(lm_packfile_n_tensors(p), 3);
+        assert_string_equal(lm_packfile_tensor(p, 0)->name, "a");
+        memcpy(&x, tensor(p, "a")->plane[0], sizeof x);
+        assert_true(x == 3);
+        memcpy(&x, tensor(p, "c")->plane[0], sizeof x);
+        assert_true(x == 2);
+        assert_ptr_equal(tensor(p, "a")->map, lm_packfile_map(p, 2));
+        lm_packfile_close(p);
+    }
+    lm_tempdir_remove(&d);
+}
+
 /* Every allocation of ours fails once: an error each time, nothing left behind
  * (the address sanitizer counts), and in the end the pack opens. */
 static void a_failing_allocation_is_an_error(void **state)
@@ -223,6 +293,7 @@ int main(void)
         cmocka_unit_test(per_layer_entries_choose_the_bits),
         cmocka_unit_test(a_gguf_file_opens_with_its_metadata),
         cmocka_unit_test(weights_may_be_left_out),
+        cmocka_unit_test(split_gguf_files_are_one_pack),
         cmocka_unit_test(a_failing_allocation_is_an_error),
         cmocka_unit_test(every_golden_pack_opens),
     };

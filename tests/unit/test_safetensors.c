@@ -161,6 +161,7 @@ static lm_tensors triple(int experts, int words, int scales, const char *scale_t
     return t;
 }
 
+/* long: one table of cases */
 static void quantisation_comes_from_config_and_shapes(void **state)
 {
     static const struct {
