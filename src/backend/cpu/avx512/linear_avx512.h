@@ -89,18 +89,9 @@ LM_INLINE __m512i lm_bits64(const uint8_t *p, int have, int bits)
                             _mm512_set1_epi8((char)((1 << bits) - 1)));
 }
 
-/* The rows of a panel that starts at row0; rows past the matrix repeat the last. */
-LM_INLINE void lm_panel_rows(const lm_matrix *w, uint32_t row0, int plane, const uint8_t *rows[LM_ROWS])
-{
-    for (uint32_t r = 0; r < LM_ROWS; r++) {
-        uint32_t row = row0 + r < w->rows ? row0 + r : w->rows - 1;
-        rows[r] = w->plane[plane] + row * w->stride[plane];
-    }
-}
-
 /* Scales (plane 1) or biases (plane 2) of a panel that keeps them in planes of
  * their own: to [group][row]. */
-void lm_plane_scales(const lm_matrix *w, uint32_t row0, int plane, float *to);
+void lm_plane_scales(const lm_matrix *w, const uint32_t rows[LM_ROWS], int plane, float *to);
 
 /* linear_many.c, linear_one.c */
 size_t lm_many_scratch(const lm_matrix *w);

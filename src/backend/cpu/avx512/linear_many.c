@@ -76,22 +76,21 @@ LM_INLINE __m512 load_scales(const uint8_t *p, __mmask16 mask, lm_quant_kind kin
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
 }
 
-void lm_plane_scales(const lm_matrix *w, uint32_t row0, int plane, float *to)
+void lm_plane_scales(const lm_matrix *w, const uint32_t rows[LM_ROWS], int plane, float *to)
 {
-    const uint8_t *rows[LM_ROWS];
     lm_quant_kind kind = w->quant->kind == LM_Q_AFFINE ? w->quant->scale_kind : w->quant->kind;
     uint32_t groups = w->cols / w->quant->block_elems, size = w->quant->block_bytes[plane];
-    lm_panel_rows(w, row0, plane, rows);
     for (uint32_t g = 0; g < groups; g += 16) {
+        const uint8_t *p = w->plane[plane] + (size_t)g * size;
         __m512i v[16];
         uint32_t n = groups - g < 16 ? groups - g : 16;
         __mmask16 mask = (__mmask16)((1u << n) - 1);
         if (kind == LM_Q_BF16)
             for (int r = 0; r < 16; r++)
-                v[r] = _mm512_castps_si512(load_scales(rows[r] + (size_t)g * size, mask, LM_Q_BF16));
+                v[r] = _mm512_castps_si512(load_scales(p + rows[r] * w->stride[plane], mask, LM_Q_BF16));
         else
             for (int r = 0; r < 16; r++)
-                v[r] = _mm512_castps_si512(load_scales(rows[r] + (size_t)g * size, mask, kind));
+                v[r] = _mm512_castps_si512(load_scales(p + rows[r] * w->stride[plane], mask, kind));
         lm_transpose16(v);
         for (uint32_t i = 0; i < n; i++)
             _mm512_storeu_ps(to + (g + i) * 16, _mm512_castsi512_ps(v[i]));
@@ -140,10 +139,12 @@ static void unpack_panel(const lm_matrix *w, lm_lin_class c, uint32_t row0, void
     uint8_t *codes = rows;
     float *s = (float *)(void *)(codes + 16 * (size_t)padded), *m = s + 16 * ldf;
     int8_t *sc = (int8_t *)(m + 16 * ldf);
+    uint32_t at[LM_ROWS];
     bool affine = w->quant->kind == LM_Q_AFFINE;
     for (uint32_t r = 0; r < LM_ROWS; r++) {
         const uint8_t *planes[LM_QUANT_PLANES];
-        lm_matrix_row(w, row0 + r < w->rows ? row0 + r : w->rows - 1, planes);
+        at[r] = row0 + r < w->rows ? row0 + r : w->rows - 1;
+        lm_matrix_row(w, at[r], planes);
         if (affine)
             affine_row(planes[0], cols, w->quant->bits, codes + (size_t)r * padded);
         else
@@ -159,8 +160,8 @@ static void unpack_panel(const lm_matrix *w, lm_lin_class c, uint32_t row0, void
             _mm512_storeu_si512(to->codes + (size_t)k * 16 + i * 64, v[i]);
     }
     if (affine) {
-        lm_plane_scales(w, row0, 1, to->s);
-        lm_plane_scales(w, row0, 2, to->m);
+        lm_plane_scales(w, at, 1, to->s);
+        lm_plane_scales(w, at, 2, to->m);
         return;
     }
     turn(s, ldf, cols / 32, to->s);

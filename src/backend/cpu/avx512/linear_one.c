@@ -54,8 +54,8 @@ typedef struct {
     float *xs;      /* [group], formats with mins */
     int8_t *x;      /* [cols / 128][128], in the order of the codes */
     int32_t *start; /* [cols / 128][32]: -off * sum of four neighbours of x */
-    int32_t *dots;  /* [block][16] */
-    float *s, *m;   /* [group][16] */
+    int32_t *dots;  /* [cols / 128][quad of rows][block][row] */
+    float *s, *m;   /* the same, or [group][16 rows] from planes of scales */
 } job;
 
 size_t lm_one_scratch(const lm_matrix *w)
@@ -169,15 +169,18 @@ static const uint8_t AT_CODES17[64] = LM_LANES(CODES17), AT_CODES18[64] = LM_LAN
                      AT_HIGH22[64] = LM_LANES(HIGH22), AT_LOW24[64] = LM_LANES(LOW24),
                      AT_HIGH24[64] = LM_LANES(HIGH24);
 
-/* The same for 16-bit words; q8_0's second vector starts at its third block. */
+/* The same for 16-bit words, each four times; q8_0's second vector starts at its
+ * third block. */
 #define WORD(block, n) SPLIT(block, (n) * (block)) / 2
-#define WORDS(block, add)                                                                                    \
+#define FOUR(w)        w, w, w, w
+#define WORDS(block, at)                                                                                     \
     {                                                                                                        \
-        WORD(block, 0) + (add), WORD(block, 1) + (add), WORD(block, 2) + (add), WORD(block, 3) + (add)       \
+        FOUR(WORD(block, 0) + at), FOUR(WORD(block, 1) + at), FOUR(WORD(block, 2) + at),                     \
+            FOUR(WORD(block, 3) + at)                                                                        \
     }
-static const uint16_t AT_D18[8] = WORDS(18, 0), AT_D20[8] = WORDS(20, 0), AT_M20[8] = WORDS(20, 1),
-                      AT_D22[8] = WORDS(22, 0), AT_D24[8] = WORDS(24, 0), AT_M24[8] = WORDS(24, 1),
-                      AT_D34[8] = { 0, 17, 32, 49 };
+static const uint16_t AT_D18[16] = WORDS(18, 0), AT_D20[16] = WORDS(20, 0), AT_M20[16] = WORDS(20, 1),
+                      AT_D22[16] = WORDS(22, 0), AT_D24[16] = WORDS(24, 0), AT_M24[16] = WORDS(24, 1),
+                      AT_D34[16] = { FOUR(0), FOUR(17), FOUR(32), FOUR(49) };
 
 typedef struct {
     const uint8_t *codes, *low, *high;
@@ -298,44 +301,36 @@ LM_INLINE void load_codes(int kind, int bits, const uint8_t *p, int h, int n_blo
     }
 }
 
-/* Four 16-bit words of four blocks, in the low 64 bits. */
-LM_INLINE __m128i words(int kind, const uint8_t *p, const uint16_t at[8], int n_blocks)
+/* A 16-bit float of each of four blocks of four rows: [block][row].  `at` has
+ * each block's word four times, so a row takes every fourth. */
+LM_INLINE __m512 halves(int kind, const uint8_t *const p[4], const uint16_t at[16], int n_blocks)
 {
-    const __m512i from = _mm512_zextsi128_si512(_mm_loadu_si128((const __m128i *)(const void *)at));
+    const __m512i from = _mm512_zextsi256_si512(_mm256_loadu_si256((const __m256i *)(const void *)at));
     int bytes = blocks_of(kind).bytes, have = n_blocks * bytes;
-    raw r;
-    if (kind == LM_Q_Q8_0)
-        r = (raw){ lm_load(p, have < 64 ? have : 64), lm_load(p + 68, have - 68) };
-    else
-        r = load_raw(p, bytes, n_blocks);
-    return _mm512_castsi512_si128(_mm512_permutex2var_epi16(r.a, from, r.b));
+    bool one = kind == LM_Q_Q4_0 || kind == LM_Q_Q4_1 || kind == LM_Q_IQ4_NL; /* within 64 bytes */
+    __m512i v = _mm512_setzero_si512();
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; r++) {
+        __mmask32 mine = (__mmask32)0x1111 << r;
+        if (one) {
+            v = _mm512_mask_permutexvar_epi16(v, mine, from, lm_load(p[r], have));
+            continue;
+        }
+        raw w;
+        if (kind == LM_Q_Q8_0)
+            w = (raw){ lm_load(p[r], have < 64 ? have : 64), lm_load(p[r] + 68, have - 68) };
+        else
+            w = load_raw(p[r], bytes, n_blocks);
+        v = _mm512_mask_mov_epi16(v, mine, _mm512_permutex2var_epi16(w.a, from, w.b));
+    }
+    return _mm512_cvtph_ps(_mm512_castsi512_si256(v));
 }
 
-/* [row][block] 16-bit floats of four rows -> floats [block][row]. */
-LM_INLINE __m512 turn_halves(const __m128i rows[4])
-{
-    const __m256i at = _mm256_setr_epi16(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    __m256i all = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_unpacklo_epi64(rows[0], rows[1])),
-                                          _mm_unpacklo_epi64(rows[2], rows[3]), 1);
-    return _mm512_cvtph_ps(_mm256_permutexvar_epi16(at, all));
-}
-
-/* Lanes of v, [block][row], to [block][16]; the order of the blocks as given. */
-LM_INLINE void put(void *to, order o, __m512i v)
-{
-    char *at = to;
-    int one = o == BY_32 ? 2 : 1, two = 3 - one;
-    _mm_store_si128((__m128i *)(void *)at, _mm512_castsi512_si128(v));
-    _mm_store_si128((__m128i *)(void *)(at + 64 * one), _mm512_extracti32x4_epi32(v, 1));
-    _mm_store_si128((__m128i *)(void *)(at + 64 * two), _mm512_extracti32x4_epi32(v, 2));
-    _mm_store_si128((__m128i *)(void *)(at + 64 * 3), _mm512_extracti32x4_epi32(v, 3));
-}
-
-/* Scales and mins of a step of a block format, four rows. */
+/* Scales and mins of a step of a block format, four rows: [block][row]. */
 LM_INLINE void block_scales(int kind, const uint8_t *const p[4], int n_blocks, float *s, float *m)
 {
-    __m128i w[4];
     if (kind == LM_Q_MXFP4) {
+        __m128i w[4];
         for (int r = 0; r < 4; r++) {
             uint32_t e = 0;
             for (int b = 0; b < n_blocks; b++)
@@ -347,17 +342,12 @@ LM_INLINE void block_scales(int kind, const uint8_t *const p[4], int n_blocks, f
         __m512i e = _mm512_cvtepu8_epi32(all),
                 v = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
         __mmask16 tiny = _mm512_cmplt_epu32_mask(e, _mm512_set1_epi32(2));
-        put(s, NATURAL, _mm512_mask_sllv_epi32(v, tiny, _mm512_set1_epi32(0x00200000), e));
+        _mm512_store_si512(s, _mm512_mask_sllv_epi32(v, tiny, _mm512_set1_epi32(0x00200000), e));
         return;
     }
-    for (int r = 0; r < 4; r++)
-        w[r] = words(kind, p[r], places_of(kind).d, n_blocks);
-    put(s, NATURAL, _mm512_castps_si512(turn_halves(w)));
-    if (blocks_of(kind).mins) {
-        for (int r = 0; r < 4; r++)
-            w[r] = words(kind, p[r], places_of(kind).m, n_blocks);
-        put(m, NATURAL, _mm512_castps_si512(turn_halves(w)));
-    }
+    _mm512_store_ps(s, halves(kind, p, places_of(kind).d, n_blocks));
+    if (blocks_of(kind).mins)
+        _mm512_store_ps(m, halves(kind, p, places_of(kind).m, n_blocks));
 }
 
 /* The f16 at byte 2 * word of four 16-byte lanes, as [any][row]. */
@@ -392,8 +382,8 @@ LM_INLINE void k_scales(int kind, const uint8_t *const p[4], float *s, float *m)
     if (kind == LM_Q_Q6_K) {
         __m512i lanes = lanes_of(p, 194); /* d is the last word of the 210 bytes */
         __m512i d = _mm512_castps_si512(lane_halves(lanes, 7));
-        put(s, NATURAL, d);
-        put(s + 64, NATURAL, d);
+        _mm512_store_si512(s, d);
+        _mm512_store_si512(s + 64, d);
         return;
     }
     const int A = 0x3f3f3f3f, B = 0x30303030, C = 0x0f0f0f0f;
@@ -409,8 +399,8 @@ LM_INLINE void k_scales(int kind, const uint8_t *const p[4], float *s, float *m)
     for (int h = 0; h < 2; h++) {
         __m512 sc = _mm512_cvtepi32_ps(lane_bytes(all, 4 * h)),
                mn = _mm512_cvtepi32_ps(lane_bytes(all, 8 + 4 * h));
-        put(s + 64 * h, NATURAL, _mm512_castps_si512(_mm512_mul_ps(d, sc)));
-        put(m + 64 * h, NATURAL, _mm512_castps_si512(_mm512_mul_ps(dm, mn)));
+        _mm512_store_ps(s + 64 * h, _mm512_mul_ps(d, sc));
+        _mm512_store_ps(m + 64 * h, _mm512_mul_ps(dm, mn));
     }
 }
 
@@ -465,7 +455,7 @@ LM_INLINE void step(int kind, int bits, const uint8_t *const p[4], int h, int n_
         }
         v[r] = _mm512_add_epi32(_mm512_shuffle_i32x4(v0, v1, 0x88), _mm512_shuffle_i32x4(v0, v1, 0xdd));
     }
-    put(dots, o, merge64(merge32(v[0], v[1]), merge32(v[2], v[3])));
+    _mm512_store_si512(dots, merge64(merge32(v[0], v[1]), merge32(v[2], v[3])));
 }
 
 /* Four rows from their first column to their last: dots, and scales unless the
@@ -473,8 +463,8 @@ LM_INLINE void step(int kind, int bits, const uint8_t *const p[4], int h, int n_
 LM_INLINE void four_rows(const job *j, int kind, int bits, const uint8_t *p[4], uint32_t quad, size_t ahead)
 {
     const int bytes = step_bytes(kind, bits);
-    int32_t *dots = j->dots + 4 * quad;
-    float *s = j->s + 4 * quad, *m = j->m + 4 * quad;
+    int32_t *dots = j->dots + 16 * quad;
+    float *s = j->s + 16 * quad, *m = j->m + 16 * quad;
     const bool inside = kind != LM_Q_AFFINE && kind != LM_Q_MLX_MXFP4;
     uint32_t k = 0, at = by_256(kind) ? 256 : 128;
     for (; k + at <= j->cols; k += at, dots += at / 2, s += at / 2, m += at / 2) {
@@ -550,23 +540,67 @@ bool lm_one_has(const lm_quant *q)
     return kernel_of(q) != NULL;
 }
 
-static __m512 chain(const job *j)
+/* Four vectors [quad of rows][block][row] -> four [row of 16]. */
+LM_INLINE void by_block(const void *from, __m512i to[4])
 {
-    __m512 acc = _mm512_setzero_ps();
-    const int32_t *dots = j->dots;
-    const float *d = j->d;
-    if (j->c.mins)
+    const char *p = from;
+    __m512i a = _mm512_load_si512(p), b = _mm512_load_si512(p + 64), c = _mm512_load_si512(p + 128),
+            d = _mm512_load_si512(p + 192);
+    __m512i ab0 = _mm512_shuffle_i32x4(a, b, 0x44), ab1 = _mm512_shuffle_i32x4(a, b, 0xee);
+    __m512i cd0 = _mm512_shuffle_i32x4(c, d, 0x44), cd1 = _mm512_shuffle_i32x4(c, d, 0xee);
+    to[0] = _mm512_shuffle_i32x4(ab0, cd0, 0x88);
+    to[1] = _mm512_shuffle_i32x4(ab0, cd0, 0xdd);
+    to[2] = _mm512_shuffle_i32x4(ab1, cd1, 0x88);
+    to[3] = _mm512_shuffle_i32x4(ab1, cd1, 0xdd);
+}
+
+/* The float chain, rows as lanes.  Constants where inlined: `per`, blocks in a
+ * group; `inside`, scales in the blocks and so laid out as the dots are; `o`. */
+LM_INLINE __m512 run_chain(const job *j, int per, bool inside, order o)
+{
+    __m512 acc = _mm512_setzero_ps(), t = acc;
+    uint32_t n_blocks = j->cols / 32;
+    if (j->c.mins && !inside)
         for (uint32_t g = 0; g < j->groups; g++)
             acc = _mm512_fmadd_ps(_mm512_load_ps(j->m + 16 * g), _mm512_set1_ps(j->xs[g]), acc);
-    for (uint32_t g = 0; g < j->groups; g++) {
-        __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_load_si512(dots)), _mm512_set1_ps(*d));
-        dots += 16;
-        d++;
-        for (int i = 1; i < j->c.blocks; i++, dots += 16, d++)
-            t = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_load_si512(dots)), _mm512_set1_ps(*d), t);
-        acc = _mm512_fmadd_ps(_mm512_load_ps(j->s + 16 * g), t, acc);
+    else if (j->c.mins)
+        for (uint32_t b = 0; b < n_blocks; b += 4) {
+            __m512i m[4];
+            by_block(j->m + 16 * b, m);
+            for (uint32_t i = 0; i < 4; i++)
+                if (b + i < n_blocks)
+                    acc = _mm512_fmadd_ps(_mm512_castsi512_ps(m[i]), _mm512_set1_ps(j->xs[b + i]), acc);
+        }
+    for (uint32_t b = 0; b < n_blocks; b += 4) {
+        __m512i dots[4], s[4];
+        by_block(j->dots + 16 * b, dots);
+        if (inside)
+            by_block(j->s + 16 * b, s);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            if (b + (uint32_t)i >= n_blocks)
+                break;
+            __m512 f = _mm512_cvtepi32_ps(dots[o == BY_32 ? (i & 1) * 2 + i / 2 : i]);
+            __m512 d = _mm512_set1_ps(j->d[b + (uint32_t)i]);
+            t = i % per ? _mm512_fmadd_ps(f, d, t) : _mm512_mul_ps(f, d);
+            if (i % per == per - 1) {
+                const float *of = j->s + 16 * ((b + (uint32_t)i) / (uint32_t)per);
+                acc = _mm512_fmadd_ps(inside ? _mm512_castsi512_ps(s[i]) : _mm512_load_ps(of), t, acc);
+            }
+        }
     }
     return acc;
+}
+
+static __m512 chain(const job *j, bool inside)
+{
+    if (inside)
+        return j->w->quant->kind == LM_Q_Q4_K || j->w->quant->kind == LM_Q_Q5_K
+                   ? run_chain(j, 1, true, BY_32)
+                   : run_chain(j, 1, true, NATURAL);
+    return j->c.blocks == 1   ? run_chain(j, 1, false, NATURAL)
+           : j->c.blocks == 2 ? run_chain(j, 2, false, NATURAL)
+                              : run_chain(j, 4, false, NATURAL);
 }
 
 void lm_one_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, float *y, void *scratch)
@@ -574,19 +608,34 @@ void lm_one_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t 
     job j;
     rows_kernel *rows = kernel_of(w->quant);
     bool planes = w->quant->kind == LM_Q_AFFINE || w->quant->kind == LM_Q_MLX_MXFP4;
-    size_t ahead = 4 * w->stride[0];
+    size_t ahead = 512;
     prepare(&j, w, x, scratch);
-    for (uint32_t row = row0; row < row1; row += LM_ROWS) {
-        uint32_t width = LM_MIN(row1 - row, (uint32_t)LM_ROWS);
+    uint32_t each = (row1 - row0 + 3) / 4; /* rows of a stream */
+    for (uint32_t i = 0; i < each; i += 4) {
+        uint32_t at[LM_ROWS];
+        float out[LM_ROWS];
         const uint8_t *p[LM_ROWS];
-        lm_panel_rows(w, row, 0, p);
-        for (uint32_t quad = 0; quad < 4 && 4 * quad < width; quad++)
+        for (uint32_t lane = 0; lane < LM_ROWS; lane++) {
+            uint32_t in = i + lane / 4, row = row0 + lane % 4 * each + in;
+            at[lane] = in < each && row < row1 ? row : row1 - 1;
+            p[lane] = w->plane[0] + at[lane] * w->stride[0];
+        }
+        for (int plane = 1; plane < LM_QUANT_PLANES; plane++)
+            if (w->plane[plane]) /* four rows of each stream, for the next panel */
+                for (uint32_t s = 0; s < 4; s++)
+                    for (uint64_t z = 0; z < 4 * w->stride[plane]; z += 64)
+                        _mm_prefetch((const char *)w->plane[plane] + (at[s] + 4) * w->stride[plane] + z,
+                                     _MM_HINT_T0);
+        for (uint32_t quad = 0; quad < 4 && i + quad < each; quad++)
             rows(&j, p + 4 * quad, quad, ahead);
         if (planes) {
-            lm_plane_scales(w, row, 1, j.s);
+            lm_plane_scales(w, at, 1, j.s);
             if (j.c.mins)
-                lm_plane_scales(w, row, 2, j.m);
+                lm_plane_scales(w, at, 2, j.m);
         }
-        _mm512_mask_storeu_ps(y + row, (__mmask16)((1u << width) - 1), chain(&j));
+        _mm512_storeu_ps(out, chain(&j, !planes));
+        for (uint32_t lane = 0; lane < LM_ROWS; lane++)
+            if (i + lane / 4 < each && row0 + lane % 4 * each + i + lane / 4 < row1)
+                y[at[lane]] = out[lane];
     }
 }
