@@ -39,7 +39,8 @@ typedef struct lm_cpu_linear {
     size_t (*scratch_bytes)(const lm_matrix *w, uint32_t max_tokens); /* for each thread */
     /* y[t * ldy + r] = sum, for rows [row0, row1) (row0 a multiple of LM_PANEL) and
      * n tokens whose activations start at x, stride row_bytes(cols).  Does not
-     * add a bias.  y may be NULL-strided: only the rows asked for are written. */
+     * add a bias.  y may be NULL-strided: only the rows asked for are written.  scratch is
+     * 64-byte aligned. */
     void (*run)(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n, float *y,
                 size_t ldy, void *scratch);
 } lm_cpu_linear;

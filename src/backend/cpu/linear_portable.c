@@ -178,3 +178,5 @@ static void f32_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint
 const lm_cpu_linear lm_linear_q8_portable = { "in place, 8-bit activations, portable", &lm_act_q8, q8_scratch,
                                               q8_run };
 const lm_cpu_linear lm_linear_f32_portable = { "panel decode, portable", &lm_act_f32, f32_scratch, f32_run };
+const lm_cpu_linear lm_linear_float_portable = { "row decode, f32 activations, portable", &lm_act_f32,
+                                                 f32_scratch, f32_run };

@@ -202,3 +202,5 @@ static void f32_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint
 const lm_cpu_linear lm_linear_q8_avx2 = { "in place, 8-bit activations, avx2", &lm_act_q8, q8_scratch,
                                           q8_run };
 const lm_cpu_linear lm_linear_f32_avx2 = { "panel decode, avx2", &lm_act_f32, f32_scratch, f32_run };
+const lm_cpu_linear lm_linear_float_avx2 = { "row decode, f32 activations, avx2", &lm_act_f32, f32_scratch,
+                                             f32_run };
