@@ -19,8 +19,9 @@ if(LM_SCDOC)
     endif()
     add_custom_command(OUTPUT ${page}
       COMMAND $<TARGET_FILE:lemma_program> gen man ${verb} ${prose} > ${page}.scd
-      COMMAND ${LM_SCDOC} < ${page}.scd > ${page}
-      DEPENDS lemma_program ${prose} VERBATIM)
+      COMMAND ${LM_SCDOC} < ${page}.scd > ${page}.raw
+      COMMAND awk -f ${CMAKE_SOURCE_DIR}/scripts/manpage.awk ${page}.raw > ${page}
+      DEPENDS lemma_program ${prose} ${CMAKE_SOURCE_DIR}/scripts/manpage.awk VERBATIM)
     list(APPEND LM_MAN_PAGES ${page})
   endforeach()
 else()

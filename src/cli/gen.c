@@ -39,8 +39,12 @@ static void man_option(const opt *o)
     }
     out_z("\n\t");
     plain(o->help);
-    if (o->type == TYPE_CHOICE && strchr(o->arg, '|') == NULL)
-        out_f(" One of %s.", o->choices);
+    if (o->type == TYPE_CHOICE && strchr(o->arg, '|') == NULL) {
+        out_z(" One of ");
+        for (const char *c = o->choices; *c != '\0'; c++)
+            out_f("%c%s", *c, *c == ',' ? " " : "");
+        out_z(".");
+    }
     if (o->shown != NULL || o->fallback != NULL) {
         out_z(" Default: ");
         plain(o->shown != NULL ? o->shown : o->fallback);

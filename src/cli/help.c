@@ -38,8 +38,12 @@ static void print_option(const opt *o)
     lm_str_addf(&s, "--%s%s%s", o->name, o->arg != NULL ? " " : "", o->arg != NULL ? o->arg : "");
     lm_str_addz(&text, o->help);
     const char *shown = o->shown != NULL ? o->shown : o->fallback;
-    if (o->type == TYPE_CHOICE && (o->arg == NULL || strchr(o->arg, '|') == NULL))
-        lm_str_addf(&text, " One of %s.", o->choices);
+    if (o->type == TYPE_CHOICE && (o->arg == NULL || strchr(o->arg, '|') == NULL)) {
+        lm_str_addz(&text, " One of ");
+        for (const char *c = o->choices; *c != '\0'; c++)
+            lm_str_addf(&text, "%c%s", *c, *c == ',' ? " " : "");
+        lm_str_addz(&text, ".");
+    }
     if (shown != NULL)
         lm_str_addf(&text, " [%s]", shown);
     size_t at = s.n + 1;

@@ -1,0 +1,60 @@
+# Shortcuts over CMake and Ninja (CMakePresets.json).
+#
+#   make            build/lemma, a release build
+#   make demo       from a fresh machine to an answer; PACK= and PROMPT= choose
+#   make test       everything that can be tested here
+#   make models     fetch two real models that the tests and the demo use
+#   make deps       install the Debian packages that are missing
+#   make install    honours DESTDIR and prefix
+#   make asan|ubsan|tsan|fuzz    the tests in that build
+#   make format|lint|clean
+prefix ?= /usr/local
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+CMAKE ?= cmake
+export PACK PROMPT
+
+.PHONY: all demo test models deps install uninstall clean asan ubsan tsan fuzz format lint
+
+all: build/build.ninja
+	@$(CMAKE) --build build -j $(JOBS)
+
+build/build.ninja:
+	@scripts/deps.sh --check
+	@$(CMAKE) --preset release -DCMAKE_INSTALL_PREFIX=$(prefix)
+
+demo:
+	@scripts/demo.sh
+
+deps:
+	@scripts/deps.sh
+
+models:
+	@scripts/models.sh
+
+test: all
+	@scripts/test.sh build
+
+install: all
+	@$(CMAKE) -DCMAKE_INSTALL_PREFIX=$(prefix) build >/dev/null
+	@DESTDIR=$(DESTDIR) $(CMAKE) --install build
+
+asan ubsan tsan:
+	@$(CMAKE) --preset $@ >/dev/null
+	@$(CMAKE) --build build/$@ -j $(JOBS)
+	@scripts/test.sh build/$@
+
+# SECONDS_EACH of fuzzing for every target, beginning with its corpus.
+fuzz:
+	@$(CMAKE) --preset fuzz -DLM_BUILD_TESTS=OFF >/dev/null
+	@$(CMAKE) --build build/fuzz -j $(JOBS)
+	@scripts/fuzz.sh build/fuzz $(or $(SECONDS_EACH),60)
+
+format:
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+lint:
+	@git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror
+	@tests/house/run.sh build/lemma .
+
+clean:
+	@rm -rf build

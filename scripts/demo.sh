@@ -1,0 +1,56 @@
+#!/bin/sh
+# make demo: from a fresh checkout to an answer.
+#
+#   PACK=path or name, PROMPT=text choose another model and question.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+cache=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/lemma/models
+smollm=$cache/SmolLM2-135M-Instruct.Q4_1.gguf
+pack=${PACK:-}
+jobs=$(nproc 2>/dev/null || echo 2)
+
+echo "This will, where it is not done yet:"
+echo "  1. install the Debian packages that lemma is built with"
+echo "  2. build a release in build/"
+if [ -n "$pack" ]; then
+    echo "  3. run $pack"
+else
+    echo "  3. fetch SmolLM2-135M-Instruct (98 MB, Apache-2.0) into $cache"
+fi
+echo "  4. ask it a question"
+echo
+
+scripts/deps.sh || exit 1
+[ -f build/build.ninja ] || cmake --preset release >build.log 2>&1 || { cat build.log; rm -f build.log; exit 1; }
+rm -f build.log
+if ! out=$(cmake --build build -j "$jobs" 2>&1); then
+    echo "$out"
+    exit 1
+fi
+echo "build: build/lemma is ready"
+
+if [ -z "$pack" ]; then
+    if scripts/models.sh smollm2; then
+        pack=$smollm
+        prompt="What is a lemma in mathematics, and why would one keep it?"
+    else
+        echo "demo: no model could be fetched; running the small one that ships with lemma,"
+        echo "demo: which only tells fairy tales"
+        pack=models/fable
+        prompt="Tell me a story called The Golden Apple."
+    fi
+else
+    prompt="Tell me a story called The Golden Apple."
+fi
+prompt=${PROMPT:-$prompt}
+
+echo
+echo "> $prompt"
+echo
+build/lemma run "$pack" -n 200 --timings --seed 1 -- "$prompt"
+status=$?
+echo
+if [ $status = 0 ]; then
+    echo "Next: build/lemma chat $pack"
+fi
+exit $status
