@@ -232,7 +232,7 @@ bool lm_jj_case(jj *J, jv s, int how, jv *out)
 {
     jbuf *b = lm_jj_buf(J, s.u.s.n);
     bool fresh = true; /* the next letter begins a word (or the text) */
-    size_t end, len;
+    size_t end, len, word = 0; /* word: what the case of a letter may depend on begins here */
     if (!b || !lm_jj_charge(J, s.u.s.n / 16))
         return false;
     for (size_t at = 0; at < s.u.s.n;) {
@@ -248,11 +248,13 @@ bool lm_jj_case(jj *J, jv s, int how, jv *out)
                 fresh = false;
             } else if (how == CASE_JINJA_TITLE) {
                 as = fresh ? CASE_UPPER : CASE_LOWER;
+                word = fresh ? at + len : word;
                 fresh = word_break(cp);
             } else if (how == CASE_SWAP) {
                 as = lm_jj_is_upper(cp) ? CASE_LOWER : CASE_UPPER;
             }
-            if (!put_case(J, b, s, at, len, cp, as, derived))
+            size_t from = LM_MIN(word, at);
+            if (!put_case(J, b, lm_jj_sub(s, from, s.u.s.n - from), at - from, len, cp, as, derived))
                 return false;
         }
     }

@@ -375,6 +375,8 @@ static bool comment(lex *L)
             break;
         }
     if (!end) {
+        if (L->at == L->n) /* Jinja2 lets "{#" stand as the very last thing */
+            return true;
         L->line = begun;
         return fail(L, "'{#' is never closed");
     }
@@ -413,6 +415,8 @@ static bool raw(lex *L)
         go(L, at + skip + len);
         return true;
     }
+    if (from == L->n)
+        return true;
     L->line = begun;
     return fail(L, "'{% raw %}' is never closed");
 }

@@ -150,11 +150,8 @@ static bool split_space(jj *J, jv s, int64_t max, jv *list)
         if (at == n)
             return true;
         size_t from = at;
-        if (max-- == 0) {
-            jv rest;
-            return lm_jj_strip(J, lm_jj_sub(s, from, n - from), lm_jj_none(), 2, &rest) &&
-                   lm_jj_push(J, *list, rest);
-        }
+        if (max-- == 0)
+            return lm_jj_push(J, *list, lm_jj_sub(s, from, n - from));
         while (at < n && !lm_jj_space(lm_utf8_get(p + at, n - at, &len)))
             at += len;
         if (!lm_jj_charge(J, 1) || !lm_jj_push(J, *list, lm_jj_sub(s, from, at - from)))
@@ -183,8 +180,7 @@ static bool rsplit_space(jj *J, jv s, int64_t max, jv *list)
             break;
         size_t end = n;
         if (max-- == 0) {
-            jv rest;
-            if (!lm_jj_strip(J, lm_jj_sub(s, 0, end), lm_jj_none(), 1, &rest) || !lm_jj_push(J, *list, rest))
+            if (!lm_jj_push(J, *list, lm_jj_sub(s, 0, end)))
                 return false;
             break;
         }
