@@ -231,7 +231,7 @@ static bool word_break(uint32_t cp)
 bool lm_jj_case(jj *J, jv s, int how, jv *out)
 {
     jbuf *b = lm_jj_buf(J, s.u.s.n);
-    bool fresh = true; /* the next letter begins a word (or the text) */
+    bool fresh = true;         /* the next letter begins a word (or the text) */
     size_t end, len, word = 0; /* word: what the case of a letter may depend on begins here */
     if (!b || !lm_jj_charge(J, s.u.s.n / 16))
         return false;

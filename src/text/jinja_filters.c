@@ -21,7 +21,7 @@ static bool flag(jj *J, jv v, bool def, bool *out)
 #define CASE_FILTER(name, how)                                                                               \
     static bool name(jj *J, jv x, const jargs *a, jv *out)                                                   \
     {                                                                                                        \
-        return lm_jj_args(J, #name + 2, a, "", out) && lm_jj_to_str(J, x, &x) && lm_jj_case(J, x, how, out); \
+        return lm_jj_args(J, &#name[2], a, "", out) && lm_jj_to_str(J, x, &x) && lm_jj_case(J, x, how, out); \
     }
 CASE_FILTER(f_upper, CASE_UPPER)
 CASE_FILTER(f_lower, CASE_LOWER)

@@ -80,7 +80,10 @@ static bool join_lists(jj *J, jv a, jv b, jv *out)
 
 static bool repeat_list(jj *J, jv l, int64_t n, jv *out)
 {
-    *out = lm_jj_list(J, (jkind)l.kind, 0);
+    size_t total = 0;
+    if (n > 0 && __builtin_mul_overflow((size_t)n, l.u.l->n, &total))
+        total = SIZE_MAX / 4;
+    *out = lm_jj_list(J, (jkind)l.kind, total);
     for (int64_t i = 0; out->u.l && l.u.l->n && i < n; i++)
         for (size_t k = 0; k < l.u.l->n; k++)
             if (!lm_jj_charge(J, 1) || !lm_jj_push(J, *out, l.u.l->v[k]))

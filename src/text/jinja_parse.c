@@ -703,7 +703,7 @@ static jnode *body_to(parser *P, const char *end, bool soft)
 
 static jnode *for_(parser *P)
 {
-    static const char *const ends[] = { "endfor", "else", NULL };
+    static const char *const ends[] = { "else", "endfor", NULL };
     jnode *n = node(P, N_FOR);
     (void)next(P);
     if (!n || !(n->a = tuple(P, TUP_TARGET, "in")) || !assignable(P, n->a))
@@ -961,6 +961,8 @@ static jnode *statements(parser *P, const char *const *ends)
             if (!ends)
                 return b;
             P->J->line = begun;
+            while (ends[1]) /* the last word is the one that must come */
+                ends++;
             return (void)lm_jj_fail(P->J, LM_ERR_CORRUPT, "the template ends before '%s'", ends[0]), NULL;
         }
         if (t->kind == T_DATA) {

@@ -208,6 +208,8 @@ static bool split_at(jj *J, jv s, jv sep, int64_t max, jv *list)
 static bool rsplit_at(jj *J, jv s, jv sep, int64_t max, jv *list)
 {
     size_t end = s.u.s.n, hit;
+    if (!lm_jj_charge(J, s.u.s.n / 8))
+        return false;
     while (max-- != 0 && (hit = lm_jj_rfind_bytes(lm_jj_p(s), 0, end, lm_jj_p(sep), sep.u.s.n)) != SIZE_MAX) {
         size_t from = hit + sep.u.s.n;
         if (!lm_jj_charge(J, 1) || !lm_jj_push(J, *list, lm_jj_sub(s, from, end - from)))
@@ -287,6 +289,8 @@ static bool find_any(jj *J, jv s, const jargs *a, bool right, bool must, jv *out
     bool inside;
     if (!lm_jj_args(J, "find", a, "sub start= end=", arg) || !want_str(J, arg[0], "what is looked for") ||
         !window(J, s, arg[1], arg[2], &from, &to, &inside))
+        return false;
+    if (right && !lm_jj_charge(J, s.u.s.n / 8)) /* looks at every byte */
         return false;
     if (inside && right)
         hit = lm_jj_rfind_bytes(lm_jj_p(s), from, to, lm_jj_p(arg[0]), arg[0].u.s.n);
@@ -513,7 +517,7 @@ static bool m_join(jj *J, jv s, const jargs *a, jv *out)
 #define CASE_METHOD(name, how)                                                                               \
     static bool name(jj *J, jv s, const jargs *a, jv *out)                                                   \
     {                                                                                                        \
-        return lm_jj_args(J, #name + 2, a, "", out) && lm_jj_case(J, s, how, out);                           \
+        return lm_jj_args(J, &#name[2], a, "", out) && lm_jj_case(J, s, how, out);                           \
     }
 CASE_METHOD(m_upper, CASE_UPPER)
 CASE_METHOD(m_lower, CASE_LOWER)
