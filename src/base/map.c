@@ -285,3 +285,22 @@ lm_status lm_write_file(const char *path, const void *bytes, size_t n, unsigned 
         sync_folder_of(path);
     return status;
 }
+
+bool lm_make_folders(const char *path, unsigned mode)
+{
+    char buf[4096];
+    struct stat st;
+    size_t n = strlen(path);
+    if (n == 0 || n >= sizeof buf)
+        return false;
+    memcpy(buf, path, n + 1);
+    for (size_t i = 1; i <= n; i++)
+        if (buf[i] == '/' || buf[i] == 0) {
+            char c = buf[i];
+            buf[i] = 0;
+            if (mkdir(buf, (mode_t)mode) != 0 && errno != EEXIST)
+                return false;
+            buf[i] = c;
+        }
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}

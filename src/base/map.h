@@ -49,4 +49,7 @@ lm_status lm_read_file(const char *path, size_t max, char **out, size_t *n, lm_e
 lm_status lm_write_file(const char *path, const void *bytes, size_t n, unsigned mode,
                         lm_error *err) LM_NODISCARD;
 
+/* Makes a folder and those above it; true if it is there afterwards. */
+bool lm_make_folders(const char *path, unsigned mode);
+
 #endif
