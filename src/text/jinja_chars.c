@@ -202,7 +202,7 @@ static bool final_sigma(jv s, size_t at, size_t len)
 static bool put_case(jj *J, jbuf *b, jv s, size_t at, size_t len, uint32_t cp, int how, bool derived)
 {
     const longer *l = how == CASE_LOWER ? NULL : special(cp);
-    if (l && how == CASE_TITLE && simple(cp, CASE_TITLE) != cp)
+    if (l && how == CASE_TITLE && cp >= 0x1f80 && simple(cp, CASE_TITLE) != cp)
         l = NULL;
     if (cp == LM_UTF8_BAD)
         return lm_jj_put(J, b, lm_jj_p(s) + at, len, derived);
