@@ -134,7 +134,7 @@ static void add_value(cli_table *t, const char *key, const json_t *v)
             else if (json_is_real(x))
                 lm_str_addf(&s, "%.6g", json_real_value(x));
         }
-        table_add(t, lm_str_z(&s));
+        table_add(t, s.n > 0 ? lm_str_z(&s) : "none");
         lm_str_clear(&s);
     } else
         table_add(t, "");

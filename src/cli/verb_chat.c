@@ -20,6 +20,7 @@ typedef struct {
     json_t *messages; /* [{"role", "content"}] */
     cli_sampling sampling;
     uint64_t first_ns, asked_ns;
+    lm_metrics before; /* this turn's figures are the difference to it */
     char last;
 } chat;
 
@@ -109,6 +110,19 @@ static bool on_token(void *user, const lm_token_event *e)
     return !out_gone() && !cli_interrupted();
 }
 
+static lm_metrics turn_metrics(const chat *h)
+{
+    lm_metrics m;
+    lm_session_metrics(h->s, &m);
+    m.prompt_tokens -= h->before.prompt_tokens;
+    m.generated_tokens -= h->before.generated_tokens;
+    m.prefill_ns -= h->before.prefill_ns;
+    m.decode_ns -= h->before.decode_ns;
+    m.prefill_tokens_per_second = m.prefill_ns > 0 ? (double)m.prompt_tokens * 1e9 / (double)m.prefill_ns : 0;
+    m.decode_tokens_per_second = m.decode_ns > 0 ? (double)m.generated_tokens * 1e9 / (double)m.decode_ns : 0;
+    return m;
+}
+
 static lm_status generate(chat *h, lm_error *err)
 {
     const cli_args *a = &h->c->args;
@@ -132,8 +146,7 @@ static lm_status generate(chat *h, lm_error *err)
         note_f("lemma: stopped at %u tokens, the context holds %u: /undo, /clear, or start with a larger -c",
                lm_session_n_tokens(h->s), h->c->info.context);
     if (cli_flag(a, OPT_TIMINGS)) {
-        lm_metrics m;
-        lm_session_metrics(h->s, &m);
+        lm_metrics m = turn_metrics(h);
         cli_note_timings(h->c, &m, h->first_ns, g.seed);
     }
     add_message(h, "assistant", g.text != NULL ? g.text : "", g.n_text);
@@ -149,6 +162,7 @@ static void answer(chat *h)
     int32_t *ids = NULL;
     size_t n = 0;
     h->asked_ns = cli_now_ns();
+    lm_session_metrics(h->s, &h->before);
     cli_interruptible(h->s);
     lm_status st = render(h, &ids, &n, &err);
     if (st == LM_OK)

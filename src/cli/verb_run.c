@@ -261,6 +261,8 @@ static lm_status generate(cli *c, lm_session *s, const cli_sampling *sampling, l
         if (g.stop == LM_STOP_CONTEXT)
             note_f("lemma: stopped at %u tokens, the context holds %u (-c raises it, up to %u as trained)",
                    lm_session_n_tokens(s), c->info.context, c->info.trained_context);
+        if (cli_flag(a, OPT_TIMINGS) && l.stream && !out_is_terminal() && l.last != '\n')
+            note_f("%s", ""); /* the answer ended within a line, and stays exact */
         if (cli_flag(a, OPT_TIMINGS))
             cli_note_timings(c, &m, l.first_ns, g.seed);
     }

@@ -1,0 +1,2 @@
+# A person who types nothing is told what to type next.
+try

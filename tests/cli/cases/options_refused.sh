@@ -1,0 +1,46 @@
+# The option, the value seen, the value allowed.
+try run "$FABLE" --tmep 1 hi
+try run "$FABLE" --mix 2 hi
+try run "$FABLE" --zzzzzz
+try run "$FABLE" -Q
+try run "$FABLE" --top-p 1.5 hi
+try run "$FABLE" --top-k x hi
+try run "$FABLE" --top-k 1.5 hi
+try run "$FABLE" --top-k= hi
+try run "$FABLE" --temp nan hi
+try run "$FABLE" --temp 0x10 hi
+try run "$FABLE" -n
+try run "$FABLE" --greedy=1 hi
+try run "$FABLE" --kv q8_0 hi
+try run "$FABLE" --kv f32 -ctk f16 hi
+try run "$FABLE" -ctk f32 -ctv f16 hi
+try run "$FABLE" --greedy --temp 1 hi
+try run "$FABLE" -ngl 99 hi
+try run "$FABLE" -fa off hi
+try run "$FABLE" --backend gpu hi
+try run "$FABLE" --logprobs 2 hi
+try run "$FABLE" one two
+try run "$FABLE" one --prompt two
+try run "$FABLE" --prompt one --tokens 1
+try run "$FABLE" --messages x --system y
+try run "$FABLE" --raw --system y hi
+try run "$FABLE" --prompt x --think on
+try bench "$FABLE" -t 1,x
+try bench "$FABLE" -p 0 -n 0
+try bench "$FABLE" -d 100000
+try logits "$FABLE"
+try logits "$FABLE" --tokens 1
+try logits "$FABLE" --tokens "" -o x.npy
+try logits "$FABLE" --tokens 1,9999999 -o x.npy
+try logits "$FABLE" --tokens 1,2x -o x.npy
+try logits "$FABLE" --tokens -1 -o x.npy
+try perplexity "$FABLE"
+try perplexity "$FABLE" -f a --tokens-file b
+try template "$FABLE"
+try tokenize "$FABLE" --skip-special x
+try tokenize "$FABLE" --decode --pieces
+try pack
+try pack lits
+try pack list --quick
+try doctor more
+ls
