@@ -132,6 +132,8 @@ static lm_status number(const opt *o, const char *what, const char *s, size_t n,
         bool plain = strspn(buf, "+-0123456789.eE") == n;
         bool whole = o->type == TYPE_REAL || strspn(buf, "+-0123456789") == n;
         if (*end == '\0' && plain && whole && isfinite(*out)) {
+            if (o->min == o->max && *out != o->min)
+                return lm_fail(err, LM_ERR_USAGE, "%s is %s, allowed is %.15g", what, buf, o->min);
             if (*out < o->min || *out > o->max)
                 return lm_fail(err, LM_ERR_USAGE, "%s is %s, allowed is %.15g to %.15g", what, buf, o->min,
                                o->max);

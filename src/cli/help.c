@@ -114,6 +114,7 @@ lm_status verb_help(cli *c, lm_error *err)
 
 lm_status verb_version(cli *c, lm_error *err)
 {
+    LM_TRY(cli_no_more_words(c, err));
     if (!cli_flag(&c->args, OPT_JSON)) {
         out_f("lemma %s\n", lm_version());
         return LM_OK;

@@ -142,6 +142,8 @@ lm_status cli_parse_time(const char *text, int64_t *out, lm_error *err)
                        lm_quoted_z(&q, text));
     }
     *out = days_of(y, mo, d) * 86400 + h * 3600 + mi * 60 + sec - sign * (oh * 3600 + om * 60);
+    if (*out < 0)
+        return lm_fail(err, LM_ERR_USAGE, "'--now' is %s, allowed is 1970-01-01T00:00:00Z or later", text);
     return LM_OK;
 }
 

@@ -112,8 +112,10 @@ static lm_status run_verb(cli *c, int argc, char **argv, lm_error *err)
     if (v == NULL)
         return no_such_verb(word, err);
     LM_TRY(cli_args_parse(&c->args, v, argc - 2, argv + 2, err));
-    if (cli_flag(&c->args, OPT_VERSION))
+    if (cli_flag(&c->args, OPT_VERSION)) {
+        c->i_word = c->args.n_words; /* whatever else was given */
         return verb_version(c, err);
+    }
     if (cli_flag(&c->args, OPT_HELP)) {
         help_verb(v);
         return LM_OK;

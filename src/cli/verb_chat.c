@@ -197,8 +197,8 @@ static void save(chat *h, const char *path)
         return;
     }
     lm_quoted_buf q;
-    note_f("%zu messages in %s; 'lemma run PACK --messages' reads them", json_array_size(h->messages),
-           lm_quoted_z(&q, path));
+    note_f("%zu message%s in %s; 'lemma run PACK --messages' reads them", json_array_size(h->messages),
+           json_array_size(h->messages) == 1 ? "" : "s", lm_quoted_z(&q, path));
 }
 
 static const char chat_help[] =
@@ -268,7 +268,7 @@ static const char *history_path(const cli *c, char *buf, size_t cap)
     const char *dir = cli_text(&c->args, OPT_STATE_DIR);
     const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
     int n;
-    if (cli_state_off(&c->args))
+    if (cli_state_off(&c->args) || isatty(STDIN_FILENO) != 1)
         return NULL;
     if (dir != NULL)
         n = snprintf(buf, cap, "%s", dir);

@@ -109,8 +109,8 @@ static lm_status check(cli *c, lm_error *err)
         out_f("%s: %s\n", lm_quoted_z(&q, pack), valid ? "valid" : "not valid");
     }
     if (st == LM_OK && !valid)
-        st = lm_fail(err, LM_ERR_CORRUPT, "%s did not pass: %zu issues", lm_quoted_z(&q, pack),
-                     json_array_size(issues));
+        st = lm_fail(err, LM_ERR_CORRUPT, "%s did not pass: %zu issue%s", lm_quoted_z(&q, pack),
+                     json_array_size(issues), json_array_size(issues) == 1 ? "" : "s");
     json_decref(j);
     return st;
 }

@@ -207,6 +207,14 @@ static bool on_token(void *user, const lm_token_event *e)
     return !out_gone() && !cli_interrupted();
 }
 
+/* Null says that there is no tokenizer; no text is "". */
+static json_t *text_json(const cli *c, const lm_generated *g)
+{
+    if (g->text != NULL)
+        return cli_json_text(g->text, g->n_text);
+    return lm_model_text(c->model) != NULL ? json_string("") : json_null();
+}
+
 static lm_status print_json(cli *c, const lm_generated *g, const lm_metrics *m, const listener *l,
                             lm_error *err)
 {
@@ -214,10 +222,9 @@ static lm_status print_json(cli *c, const lm_generated *g, const lm_metrics *m, 
     for (size_t i = 0; i < g->n_tokens; i++)
         (void)json_array_append_new(tokens, json_integer(g->tokens[i]));
     json_t *j = json_pack(
-        "{s:o, s:o, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:s, s:I}", "text",
-        g->text != NULL ? cli_json_text(g->text, g->n_text) : json_null(), "tokens", tokens, "prompt_tokens",
-        (json_int_t)m->prompt_tokens, "cached_tokens", (json_int_t)m->cached_tokens, "load_ms",
-        (double)c->info.load_ns / 1e6, "prefill_ms", (double)m->prefill_ns / 1e6, "first_token_ms",
+        "{s:o, s:o, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:s, s:I}", "text", text_json(c, g), "tokens", tokens,
+        "prompt_tokens", (json_int_t)m->prompt_tokens, "cached_tokens", (json_int_t)m->cached_tokens,
+        "load_ms", (double)c->info.load_ns / 1e6, "prefill_ms", (double)m->prefill_ns / 1e6, "first_token_ms",
         (double)l->first_ns / 1e6, "decode_ms", (double)m->decode_ns / 1e6, "peak_rss_bytes",
         (json_int_t)m->peak_rss_bytes, "stop", lm_stop_name(g->stop), "seed", (json_int_t)g->seed);
     if (j != NULL && l->logprobs != NULL)

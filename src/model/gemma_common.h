@@ -1,4 +1,4 @@
-/* model/gemma_common.h - what the generations of Gemma share. */
+/* model/gemma_common.h - what the generations of Gemma share.  Threads: as model/family.h. */
 #ifndef LM_GEMMA_COMMON_H
 #define LM_GEMMA_COMMON_H
 

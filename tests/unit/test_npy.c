@@ -80,7 +80,7 @@ static void a_short_array_is_no_file(void **state)
     assert_string_equal(err.text, says);
     assert_int_equal(access(path, F_OK), -1);
     assert_int_equal(rmdir(dir), 0); /* nothing was left behind */
-    assert_non_null(mkdtemp(strcpy(dir, "/tmp/lemma-test-npy-XXXXXX")));
+    assert_non_null(mkdtemp(memcpy(dir, "/tmp/lemma-test-npy-XXXXXX", sizeof dir)));
 }
 
 static void more_than_the_shape_is_refused(void **state)

@@ -3,4 +3,4 @@
 "$LEMMA" bench "$FABLE" -p 8 -n 2 -d 0 -r 1 -t 1,2 --json >b.json; tr -d '\n ' <b.json | sed -E 's/:[0-9.e+-]+/:N/g; s/"[^"]*models/"models/; s/"(device|numerics)":"[^"]*"/"\1":S/g'; echo
 head -c 4 plot.svg; echo; grep -c '<rect' plot.svg; tail -n 1 plot.svg
 "$LEMMA" bench "$SRC/tests/data/golden/llama" -r 1 2>&1 >/dev/null | head -n 1
-find "$XDG_STATE_HOME" 2>/dev/null
+[ ! -e "$XDG_STATE_HOME/lemma" ] || find "$XDG_STATE_HOME/lemma"

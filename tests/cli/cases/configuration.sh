@@ -4,7 +4,7 @@ unset LEMMA_CONFIG
 file=$XDG_CONFIG_HOME/lemma/config
 chunk() { "$LEMMA" logits "$FABLE" --backend ref --tokens 1,2 --last -o x.npy "$@" 2>&1; }
 printf 'backend = nothing\n' >"$file"; chunk
-printf '[chat]\nbackend = nothing\n' >"$file"; sed -i 's/^/ /' /dev/null; chunk && echo fine
+printf '[chat]\nbackend = nothing\n' >"$file"; chunk && echo fine
 printf 'chunk = 0\n' >"$file"; chunk
 printf 'chunk = 7\nbackedn = cpu\n' >"$file"; chunk
 printf '[nobody]\nchunk = 7\n' >"$file"; chunk

@@ -1,6 +1,6 @@
 # Each failure: a sentence, what to do, the status of its kind.
 try run nowhere/at/all hi
-try run "$SRC/README" hi
+try run "$SRC/nothing.gguf" hi
 try run /dev/null hi
 try run "$FABLE" --messages nowhere.json
 printf '{"messages": 3}' >m.json; try run "$FABLE" --messages m.json
