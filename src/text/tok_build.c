@@ -276,6 +276,7 @@ static void section(lm_tok_header *h, lm_str *image, unsigned i, const void *byt
         lm_str_add(image, bytes, n);
 }
 
+/* long: the sections of one image, whose offsets depend on one another */
 static lm_status add_vocabulary(lm_tok_build *b, lm_str *image, lm_error *err)
 {
     lm_tok_header *h = &b->h;
@@ -553,7 +554,7 @@ lm_status lm_tok_build_finish(lm_tok_build *b, json_t *pipeline, uint8_t **out, 
     memcpy(image.s, &b->h, sizeof b->h);
     st = lm_str_take(&image, (char **)out, n, err);
 out:
-    free(text);
+    free(text); /* jansson's own allocation */
     lm_norm_free(norm, n_norm);
     lm_tok_regex_clear(&regexes);
     lm_str_clear(&image);
