@@ -7,6 +7,7 @@ reference_env() sets Jinja2 up for chat templates: the immutable sandbox,
 trim_blocks, lstrip_blocks, loop controls, {% generation %}, tojson that keeps
 non-ASCII, raise_exception, and strftime_now with a fixed clock.
 """
+import copy
 import datetime
 import json
 import sys
@@ -50,8 +51,8 @@ def reference_env():
 
 def run(env, template, context):
     case = {"template": template, "context": context}
-    try:
-        text = env.from_string(template).render(**context)
+    try:  # on a copy: some filters of Jinja2 change lists that they are given
+        text = env.from_string(template).render(**copy.deepcopy(context))
         text.encode("utf-8")
         case["expected"] = text
     except RecursionError:

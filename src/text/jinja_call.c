@@ -30,7 +30,7 @@ static bool g_range(jj *J, const jargs *a, jv *out)
     *out = (jv){ .kind = JV_RANGE, .u.r = lm_jj_get(J, 1, sizeof(jrange)) };
     if (!out->u.r)
         return false;
-    *out->u.r = (jrange){ v[0], v[2], (size_t)n };
+    *out->u.r = (jrange){ v[0], v[2], v[1], (size_t)n };
     return true;
 }
 

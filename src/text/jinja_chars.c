@@ -202,7 +202,7 @@ static bool final_sigma(jv s, size_t at, size_t len)
 static bool put_case(jj *J, jbuf *b, jv s, size_t at, size_t len, uint32_t cp, int how, bool derived)
 {
     const longer *l = how == CASE_LOWER ? NULL : special(cp);
-    if (l && how == CASE_TITLE && simple(cp, CASE_TITLE) != cp)
+    if (l && how == CASE_TITLE && cp >= 0x1f80 && simple(cp, CASE_TITLE) != cp)
         l = NULL;
     if (cp == LM_UTF8_BAD)
         return lm_jj_put(J, b, lm_jj_p(s) + at, len, derived);
@@ -228,16 +228,37 @@ static bool word_break(uint32_t cp)
     return cp == '-' || cp == '(' || cp == '{' || cp == '[' || cp == '<' || lm_jj_space(cp);
 }
 
+/* Upper or lower case of the ASCII bytes that p[0..n) begins with; *len: how many. */
+static bool put_ascii_case(jj *J, jbuf *b, const char *p, size_t n, int how, bool derived, size_t *len)
+{
+    char part[256];
+    size_t i = 0;
+    for (; i < n && i < sizeof part && (unsigned char)p[i] < 0x80; i++) {
+        char c = p[i];
+        if (how == CASE_UPPER ? c >= 'a' && c <= 'z' : c >= 'A' && c <= 'Z')
+            c ^= 0x20;
+        part[i] = c;
+    }
+    *len = i;
+    return lm_jj_put(J, b, part, i, derived);
+}
+
 bool lm_jj_case(jj *J, jv s, int how, jv *out)
 {
     jbuf *b = lm_jj_buf(J, s.u.s.n);
     bool fresh = true;         /* the next letter begins a word (or the text) */
     size_t end, len, word = 0; /* word: what the case of a letter may depend on begins here */
-    if (!b || !lm_jj_charge(J, s.u.s.n / 16))
+    if (!b || !lm_jj_charge(J, s.u.s.n / 8))
         return false;
     for (size_t at = 0; at < s.u.s.n;) {
         bool derived = lm_jj_run(s, at, &end);
         for (; at < end; at += len) {
+            if (how <= CASE_LOWER) {
+                if (!put_ascii_case(J, b, lm_jj_p(s) + at, end - at, how, derived, &len))
+                    return false;
+                if (len)
+                    continue;
+            }
             uint32_t cp = lm_utf8_get(lm_jj_p(s) + at, s.u.s.n - at, &len);
             int as = how;
             if (how == CASE_TITLE) {

@@ -375,6 +375,8 @@ static bool eval_access(jj *J, const jnode *e, jv *out)
     if (!lm_jj_eval(J, e->b, &key))
         return false;
     J->line = e->line;
+    if (key.kind == JV_SLICE)
+        return lm_jj_slice(J, obj, key.u.slice, out);
     return lm_jj_getitem(J, obj, key, out);
 }
 
@@ -492,6 +494,8 @@ static bool loop_body(jj *J, const jnode *f, jloop *lp, jscope *around)
             !lm_jj_exec(J, f->d->kid[0]))
             return false;
         J->scope = around;
+        /* As Jinja2 has it: else is for loops of which no turn came to its end. */
+        lp->completed |= J->flow == FLOW_NEXT;
         if (J->flow == FLOW_BREAK) {
             J->flow = FLOW_NEXT;
             return true;
@@ -511,7 +515,7 @@ bool lm_jj_run_loop(jj *J, const jnode *f, jv over, jscope *around, int64_t dept
     J->scope = around;
     ok = open_loop(J, f, over, around, lp) && loop_body(J, f, lp, around);
     J->scope = around;
-    if (ok && lp->index0 < 0 && f->d->n > 1)
+    if (ok && !lp->completed && f->d->n > 1)
         ok = in_scope(J, around, f->d->kid[1]);
     J->scope = was;
     J->depth--;

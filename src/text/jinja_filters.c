@@ -173,6 +173,10 @@ static bool f_truncate(jj *J, jv x, const jargs *a, jv *out)
         (given(arg[3]) && arg[3].kind != JV_NONE && !lm_jj_index(J, arg[3], &leeway)) || !lm_jj_len(J, x, &n))
         return false;
     end = given(arg[2]) ? arg[2] : lm_jj_strz(J, "...");
+    *out = x;
+    if (x.kind != JV_STR && end.kind == JV_STR && n <= length + leeway && leeway >= 0 &&
+        length >= (int64_t)lm_jj_n_chars(end))
+        return true; /* short enough: nobody looks at what it is */
     if (x.kind != JV_STR || end.kind != JV_STR)
         return JJ_TYPE(J, "truncate wants texts");
     int64_t tail = (int64_t)lm_jj_n_chars(end);
@@ -382,12 +386,14 @@ static bool f_round(jj *J, jv x, const jargs *a, jv *out)
 static bool f_filesizeformat(jj *J, jv x, const jargs *a, jv *out)
 {
     static const char si[] = "kMGTPEZY", *const iec = "KMGTPEZY";
-    jv arg[1], v;
+    jv arg[1], v, none = lm_jj_none();
     bool binary;
     char buf[64];
     if (!lm_jj_args(J, "filesizeformat", a, "binary=", arg) || !flag(J, arg[0], false, &binary) ||
-        !f_float(J, x, &(jargs){ 0 }, &v))
+        !f_float(J, x, &(jargs){ .pos = &none, .n = 1 }, &v))
         return false;
+    if (v.kind != JV_FLOAT)
+        return JJ_TYPE(J, "filesizeformat wants a number, not this %s", lm_jj_type(x));
     double base = binary ? 1024 : 1000, n = v.u.f, unit = base;
     int i = 0;
     if (n == 1)

@@ -76,7 +76,7 @@ static bool f_reverse(jj *J, jv x, const jargs *a, jv *out)
     if (!lm_jj_args(J, "reverse", a, "", out))
         return false;
     if (x.kind == JV_STR)
-        return lm_jj_getitem(J, x, (jv){ .kind = JV_SLICE, .u.slice = part }, out);
+        return lm_jj_slice(J, x, part, out);
     if (x.kind == JV_ITER) {
         if (!lm_jj_collect(J, x, out))
             return false;

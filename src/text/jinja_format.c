@@ -286,7 +286,8 @@ bool lm_jj_percent(jj *J, jv format, jv values, jv *out)
 {
     percent P = { .J = J, .b = lm_jj_buf(J, format.u.s.n), .values = values };
     size_t at = 0, end;
-    if (values.kind == JV_DICT || values.kind == JV_LIST)
+    if (values.kind == JV_DICT || values.kind == JV_LIST || values.kind == JV_UNDEF ||
+        values.kind == JV_RANGE)
         P.mapped = true; /* Python lets these be left over */
     while (P.b && at < format.u.s.n) {
         bool derived = lm_jj_run(format, at, &end);

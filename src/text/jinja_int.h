@@ -123,7 +123,7 @@ struct jdict {
 };
 
 struct jrange {
-    int64_t start, step;
+    int64_t start, step, stop; /* stop: as it was asked for */
     size_t n;
 };
 
@@ -196,7 +196,7 @@ struct jloop {
     jiter *it;
     jv src; /* for its length */
     bool sized;
-    bool has_after, ended;
+    bool has_after, ended, completed;
     jv after, cur, before;
     int64_t index0;
     int64_t length; /* -1: not known yet */
@@ -464,6 +464,7 @@ bool lm_jj_sort(jj *J, jv *v, jv *key, size_t n, bool reverse);
 const char *lm_jj_type(jv v); /* Python's name of the type */
 bool lm_jj_from_json(jj *J, const json_t *j, bool derived, int depth, jv *out);
 bool lm_jj_unhashable(jj *J, jv v);
+bool lm_jj_hashable(jv v, int depth); /* looks into tuples, `depth` levels */
 
 /* jinja_undef.c */
 jv lm_jj_undef_name(jj *J, jv name);
@@ -506,6 +507,8 @@ bool lm_jj_new_iter(jj *J, jiter it, jv *out);
 bool lm_jj_math(jj *J, int op, jv a, jv b, jv *out);
 bool lm_jj_neg(jj *J, jv a, bool plus, jv *out);
 bool lm_jj_getitem(jj *J, jv obj, jv key, jv *out);
+/* obj[a:b:c]; part holds three values, JV_NONE where left out. */
+bool lm_jj_slice(jj *J, jv obj, const jv *part, jv *out);
 bool lm_jj_getattr(jj *J, jv obj, jv name, jv *out);
 /* What attribute filters do: "a.b.0" step by step with getitem. */
 bool lm_jj_getpath(jj *J, jv obj, jv path, jv *out);
@@ -563,6 +566,36 @@ bool lm_jj_loop_attr(jj *J, jv loop, jv name, jv *out, bool *found);
 bool lm_jj_cycler_attr(jj *J, jv self, jv name, jv *out, bool *found);
 bool lm_jj_loop_next(jj *J, jloop *lp, jv *out, bool *end);
 bool lm_jj_strftime(jj *J, jv format, jv *out);
+
+/* jinja_parse.c (expressions, and what jinja_stmt.c shares with them) */
+typedef struct {
+    jj *J;
+    const jtok *tok;
+    size_t at, n;
+    uint32_t blocks, depth; /* nesting of statements and of expressions */
+    uint32_t loops;         /* for statements around, inside this function body */
+    bool soft;              /* inside a branch */
+    const jnode *unknown;   /* first unknown filter or test outside branches */
+    jnode *macro[JJ_MAX_BLOCKS];
+    uint32_t n_macros;
+} parser;
+enum { TUP_COND = 1, TUP_PAREN = 2, TUP_TARGET = 4 };
+const jtok *lm_jj_cur(const parser *P);
+const jtok *lm_jj_take(parser *P);
+bool lm_jj_is_word(const parser *P, const jtok *t, const char *word);
+bool lm_jj_at_word(const parser *P, const char *word);
+bool lm_jj_skip_word(parser *P, const char *word);
+bool lm_jj_skip(parser *P, jtok_kind kind);
+const char *lm_jj_describe(const parser *P, const jtok *t, lm_quoted_buf *q);
+void *lm_jj_unexpected(parser *P, const char *wanted);
+bool lm_jj_expect(parser *P, jtok_kind kind, const char *wanted);
+jnode *lm_jj_node(parser *P, jnode_kind kind);
+bool lm_jj_add(parser *P, jnode *n, jnode *kid);
+jv lm_jj_name_value(const parser *P, uint32_t id);
+jnode *lm_jj_tuple(parser *P, unsigned flags, const char *stop);
+jnode *lm_jj_filters(parser *P, jnode *e, bool inline_);
+jnode *lm_jj_expression(parser *P, bool cond);
+jnode *lm_jj_primary(parser *P, bool target);
 
 /* jinja_lex.c, jinja_parse.c, jinja_eval.c */
 bool lm_jj_lex(jj *J, const char *source, size_t n, jtok **out, size_t *n_out);

@@ -326,8 +326,12 @@ static bool slice_str(jj *J, jv s, int64_t from, int64_t n, int64_t step, jv *ou
     return true;
 }
 
-static bool slice(jj *J, jv obj, const jv *part, jv *out)
+bool lm_jj_slice(jj *J, jv obj, const jv *part, jv *out)
 {
+    if (obj.kind == JV_UNDEF)
+        return lm_jj_undef_fail(J, obj);
+    if (obj.kind != JV_STR && obj.kind != JV_LIST && obj.kind != JV_TUPLE && obj.kind != JV_RANGE)
+        return lm_jj_fail(J, LM_ERR_UNSUPPORTED, "a %s cannot be sliced", lm_jj_type(obj));
     int64_t len = 0, step = 1, from = 0, to = 0, n;
     if (!lm_jj_len(J, obj, &len))
         return false;
@@ -350,9 +354,11 @@ static bool slice(jj *J, jv obj, const jv *part, jv *out)
         *out = (jv){ .kind = JV_RANGE, .u.r = lm_jj_get(J, 1, sizeof(jrange)) };
         if (!out->u.r)
             return false;
-        *out->u.r = (jrange){ obj.u.r->start + from * obj.u.r->step, 1, (size_t)n };
-        if (n > 1) /* then the product lies inside the range */
-            out->u.r->step = obj.u.r->step * step;
+        const jrange *r = obj.u.r; /* the two ends lie within reach: the range does */
+        *out->u.r = (jrange){ .start = r->start + from * r->step, .step = 1, .n = (size_t)n };
+        if (n > 1)
+            out->u.r->step = r->step * step;
+        out->u.r->stop = r->start + to * r->step;
         return true;
     }
     *out = lm_jj_list(J, (jkind)obj.kind, (size_t)n);
@@ -370,7 +376,7 @@ static bool item(jj *J, jv obj, jv key, jv *out, bool *found)
     *found = false;
     switch (obj.kind) {
     case JV_DICT:
-        if (key.kind == JV_LIST || key.kind == JV_DICT || key.kind == JV_SLICE)
+        if (!lm_jj_hashable(key, 64))
             return true;
         if (!lm_jj_lookup(J, obj.u.d, key, &v))
             return false;
@@ -383,14 +389,6 @@ static bool item(jj *J, jv obj, jv key, jv *out, bool *found)
     case JV_LIST:
     case JV_TUPLE:
     case JV_RANGE:
-        if (key.kind == JV_SLICE) {
-            const jv *p = key.u.slice;
-            for (int k = 0; k < 3; k++)
-                if (p[k].kind != JV_NONE && !lm_jj_is_int(p[k]))
-                    return true;
-            *found = true;
-            return slice(J, obj, p, out);
-        }
         if (!lm_jj_is_int(key))
             return true;
         if (!lm_jj_len(J, obj, &len))

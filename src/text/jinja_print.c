@@ -168,7 +168,7 @@ static bool repr_view(jj *J, jbuf *b, jv v)
 static bool repr_range(jj *J, jbuf *b, const jrange *r)
 {
     char text[96];
-    int64_t stop = r->start + (int64_t)r->n * r->step;
+    int64_t stop = r->stop;
     int n = r->step == 1 ? snprintf(text, sizeof text, "range(%" PRId64 ", %" PRId64 ")", r->start, stop)
                          : snprintf(text, sizeof text, "range(%" PRId64 ", %" PRId64 ", %" PRId64 ")",
                                     r->start, stop, r->step);

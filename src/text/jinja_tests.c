@@ -30,8 +30,8 @@ KIND_TEST(t_string, x.kind == JV_STR)
 KIND_TEST(t_mapping, x.kind == JV_DICT)
 KIND_TEST(t_iterable, lm_jj_iterable(x))
 KIND_TEST(t_escaped, x.kind == JV_STR && x.flag)
-KIND_TEST(t_sequence, x.kind == JV_STR || x.kind == JV_LIST || x.kind == JV_TUPLE || x.kind == JV_DICT ||
-                          x.kind == JV_RANGE)
+KIND_TEST(t_sequence, x.kind == JV_UNDEF || x.kind == JV_STR || x.kind == JV_LIST || x.kind == JV_TUPLE ||
+                          x.kind == JV_DICT || x.kind == JV_RANGE)
 KIND_TEST(t_callable, x.kind == JV_MACRO || x.kind == JV_METHOD || x.kind == JV_FUNC || x.kind == JV_LOOP ||
                           x.kind == JV_JOINER || x.kind == JV_UNDEF)
 
@@ -104,6 +104,8 @@ static bool t_sameas(jj *J, jv x, const jargs *a, bool *out)
 static bool t_filter(jj *J, jv x, const jargs *a, bool *out)
 {
     jv none;
+    if (!lm_jj_hashable(x, 64))
+        return lm_jj_unhashable(J, x);
     *out = x.kind == JV_STR && lm_jj_filter_find(lm_jj_p(x), x.u.s.n) != NULL;
     return NO_ARGS("filter");
 }
@@ -111,6 +113,8 @@ static bool t_filter(jj *J, jv x, const jargs *a, bool *out)
 static bool t_test(jj *J, jv x, const jargs *a, bool *out)
 {
     jv none;
+    if (!lm_jj_hashable(x, 64))
+        return lm_jj_unhashable(J, x);
     *out = x.kind == JV_STR && lm_jj_test_find(lm_jj_p(x), x.u.s.n) != NULL;
     return NO_ARGS("test");
 }

@@ -61,6 +61,16 @@ bool lm_jj_unhashable(jj *J, jv v)
     return JJ_TYPE(J, "unhashable type: '%s'", lm_jj_type(v));
 }
 
+bool lm_jj_hashable(jv v, int depth)
+{
+    if (v.kind != JV_TUPLE)
+        return v.kind != JV_LIST && v.kind != JV_DICT;
+    for (size_t i = 0; depth > 0 && i < v.u.l->n; i++)
+        if (!lm_jj_hashable(v.u.l->v[i], depth - 1))
+            return false;
+    return true;
+}
+
 /* Equal values hash alike: 1, 1.0 and True. */
 static bool hash(jj *J, jv v, uint64_t *out)
 {

@@ -30,6 +30,10 @@ static lm_status render(const char *source, size_t n, const json_t *context, lm_
     return s;
 }
 
+/* In random cases "valid, but not here" is an answer: long integers, the text of
+ * a generator. */
+static bool unsupported_is_fine;
+
 /* Runs the cases of a JSON file; returns how many differ, *n_run how many ran. */
 static int run_cases(const char *path, const char *folder, size_t *n_run)
 {
@@ -57,8 +61,9 @@ static int run_cases(const char *path, const char *folder, size_t *n_run)
         }
         lm_status s = render(source, n, json_object_get(c, "context"), (lm_jinja_options){ .now = NOW }, &out,
                              NULL, &err);
-        if (want && (s != LM_OK || out.n != json_string_length(want) ||
-                     memcmp(lm_str_z(&out), json_string_value(want), out.n) != 0)) {
+        if (want && !(unsupported_is_fine && s == LM_ERR_UNSUPPORTED) &&
+            (s != LM_OK || out.n != json_string_length(want) ||
+             memcmp(lm_str_z(&out), json_string_value(want), out.n) != 0)) {
             size_t k = 0;
             while (k < out.n && out.s[k] == json_string_value(want)[k])
                 k++;
@@ -370,6 +375,7 @@ int main(int argc, char **argv)
 {
     if (argc == 2) {
         size_t n = 0;
+        unsupported_is_fine = true;
         int bad = run_cases(argv[1], NULL, &n);
         print_message("%zu cases, %d differ\n", n, bad);
         return bad != 0;
