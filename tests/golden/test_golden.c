@@ -196,7 +196,7 @@ static void one_model(const char *path, const char *json_path, const char *npy_p
 /* Families of later work are named here until they run. */
 static bool known_family(const char *dir)
 {
-    char path[1024];
+    char path[1100];
     (void)snprintf(path, sizeof path, "%s/config.json", dir);
     json_t *j = json_load_file(path, 0, NULL);
     json_t *t = json_object_get(j, "text_config");
