@@ -12,10 +12,11 @@
  * weight scale: 1, 2 or 4 blocks.  The chain for one output, floats throughout:
  *
  *   acc = 0
- *   each group g in order, formats with mins:  acc = fma(m[g], xs of g, acc)
- *   each group g in order:                     t = I[b0] * d[b0]
- *                                              t = fma(I[b], d[b], t)    for its further blocks
- *                                              acc = fma(s[g], t, acc)
+ *   each slab of 2048 columns in order:
+ *     each group g of the slab in order, formats with mins:  acc = fma(m[g], xs of g, acc)
+ *     each group g of the slab in order:                     t = I[b0] * d[b0]
+ *                                                            t = fma(I[b], d[b], t)    its further blocks
+ *                                                            acc = fma(s[g], t, acc)
  *
  * where xs of g adds the xs of its blocks in order and I[b] is the exact integer
  * sum of (code - off) * x over block b; where two scales fall into a block
@@ -31,6 +32,8 @@
 
 #include "backend/cpu/linear.h"
 #include "base/checked.h"
+
+enum { LM_LIN_SLAB = 2048 };
 
 /* How a number format maps to the chain above. */
 typedef struct {

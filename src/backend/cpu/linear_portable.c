@@ -103,24 +103,27 @@ static float chain(lm_lin_class c, const row *w, uint32_t cols, const uint8_t *x
     const int8_t *codes = (const int8_t *)x;
     const float *d = lm_act_d(x, cols), *xs = lm_act_xs(x, cols);
     const int16_t *sum = lm_act_sum(x, cols);
-    uint32_t groups = cols / (32u * c.blocks), b = 0;
+    uint32_t groups = cols / (32u * c.blocks), each = LM_LIN_SLAB / (32u * c.blocks);
     float acc = 0;
-    for (uint32_t g = 0; g < groups && c.mins; g++) {
-        float of = xs[b++];
-        for (int i = 1; i < c.blocks; i++)
-            of += xs[b++];
-        acc = lm_lin_fma(w->m[g], of, acc);
-    }
-    b = 0;
-    for (uint32_t g = 0; g < groups; g++) {
-        float t = 0;
-        for (int i = 0; i < c.blocks; i++, b++) {
-            int32_t lo = dot16(w->codes + 32 * b, codes + 32 * b) - c.off * sum[2 * b];
-            int32_t hi = dot16(w->codes + 32 * b + 16, codes + 32 * b + 16) - c.off * sum[2 * b + 1];
-            int32_t dot = c.sub16 ? w->sc[2 * b] * lo + w->sc[2 * b + 1] * hi : lo + hi;
-            t = i ? lm_lin_fma((float)dot, d[b], t) : (float)dot * d[b];
+    for (uint32_t g0 = 0; g0 < groups; g0 += each) {
+        uint32_t g1 = LM_MIN(groups, g0 + each), b = g0 * c.blocks;
+        for (uint32_t g = g0; g < g1 && c.mins; g++) {
+            float of = xs[b++];
+            for (int i = 1; i < c.blocks; i++)
+                of += xs[b++];
+            acc = lm_lin_fma(w->m[g], of, acc);
         }
-        acc = lm_lin_fma(w->s[g], t, acc);
+        b = g0 * c.blocks;
+        for (uint32_t g = g0; g < g1; g++) {
+            float t = 0;
+            for (int i = 0; i < c.blocks; i++, b++) {
+                int32_t lo = dot16(w->codes + 32 * b, codes + 32 * b) - c.off * sum[2 * b];
+                int32_t hi = dot16(w->codes + 32 * b + 16, codes + 32 * b + 16) - c.off * sum[2 * b + 1];
+                int32_t dot = c.sub16 ? w->sc[2 * b] * lo + w->sc[2 * b + 1] * hi : lo + hi;
+                t = i ? lm_lin_fma((float)dot, d[b], t) : (float)dot * d[b];
+            }
+            acc = lm_lin_fma(w->s[g], t, acc);
+        }
     }
     return acc;
 }

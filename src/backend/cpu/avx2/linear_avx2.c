@@ -95,21 +95,24 @@ LM_INLINE void block_sums(lm_lin_class c, const row *r, uint32_t cols, const int
 LM_INLINE float chain(lm_lin_class c, const row *r, uint32_t cols, const uint8_t *x)
 {
     const float *d = lm_act_d(x, cols), *xs = lm_act_xs(x, cols);
-    uint32_t groups = cols / (32u * c.blocks), b = 0;
+    uint32_t groups = cols / (32u * c.blocks), each = LM_LIN_SLAB / (32u * c.blocks);
     float acc = 0;
-    for (uint32_t g = 0; g < groups && c.mins; g++) {
-        float of = xs[b++];
-        for (int i = 1; i < c.blocks; i++)
-            of += xs[b++];
-        acc = lm_lin_fma(r->m[g], of, acc);
-    }
-    b = 0;
-    for (uint32_t g = 0; g < groups; g++) {
-        float t = (float)r->dots[b] * d[b];
-        b++;
-        for (int i = 1; i < c.blocks; i++, b++)
-            t = lm_lin_fma((float)r->dots[b], d[b], t);
-        acc = lm_lin_fma(r->s[g], t, acc);
+    for (uint32_t g0 = 0; g0 < groups; g0 += each) {
+        uint32_t g1 = LM_MIN(groups, g0 + each), b = g0 * c.blocks;
+        for (uint32_t g = g0; g < g1 && c.mins; g++) {
+            float of = xs[b++];
+            for (int i = 1; i < c.blocks; i++)
+                of += xs[b++];
+            acc = lm_lin_fma(r->m[g], of, acc);
+        }
+        b = g0 * c.blocks;
+        for (uint32_t g = g0; g < g1; g++) {
+            float t = (float)r->dots[b] * d[b];
+            b++;
+            for (int i = 1; i < c.blocks; i++, b++)
+                t = lm_lin_fma((float)r->dots[b], d[b], t);
+            acc = lm_lin_fma(r->s[g], t, acc);
+        }
     }
     return acc;
 }

@@ -4,13 +4,13 @@
 static size_t q8_scratch(const lm_matrix *w, uint32_t max_tokens)
 {
     (void)max_tokens;
-    return LM_MAX(lm_many_scratch(w), lm_one_scratch(w));
+    return LM_MAX(lm_many_scratch(), lm_one_scratch(w));
 }
 
 static void q8_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n, float *y,
                    size_t ldy, void *scratch)
 {
-    if (n >= LM_FEW || !lm_one_has(w->quant)) {
+    if (n >= LM_FEW) {
         lm_many_run(w, row0, row1, x, n, y, ldy, scratch);
         return;
     }

@@ -1,61 +1,50 @@
 /* backend/cpu/avx512/linear_many.c - many tokens: panels unpacked into L2 scratch.
  *
- * A panel of 16 rows becomes codes [cols / 4][16 rows][4], scales and mins
- * [group][16 rows]; as many panels as fit are unpacked together.  A tile of up to
- * TILE tokens is laid out next to them, block by block:
+ * A slab is up to LM_LIN_SLAB columns.  In it a panel of 16 rows becomes
  *
- *   codes [block][token][32]   d [block][token]   start [block][token]
+ *   codes [quad of columns][16 rows][4]   s, m [group][16 rows]   sc [half block][16 rows]
  *
- * so that all addresses of the inner loop are one pointer and constants.  The 16
- * output rows are the lanes: one 4-byte load of an activation feeds all of them,
- * and `off` is folded into the value that an integer sum starts from.  The float
- * chain of linear_impl.h runs block by block. */
-#include "backend/cpu/avx512/linear_avx512.h"
-#include "backend/cpu/linear_unpack.h"
+ * and a tile of up to TILE tokens, block by block,
+ *
+ *   codes [block][token][32]   d [block][token]   start [block][token]   xs [group][token]
+ *
+ * so that all addresses of the inner loop are one pointer and constants.  Output
+ * rows are the lanes: one 4-byte load of an activation feeds 32 of them, and
+ * `off` is folded into the value that an integer sum starts from.
+ *
+ *   slab > up to 8 panels, unpacked > up to TOKENS tokens, laid out >
+ *     two panels > CHUNK columns (their codes stay in L1) > tiles
+ *
+ * Sums wait in scratch between chunks and in y between slabs, so the float chain
+ * of linear_impl.h runs in its order. */
+#include "backend/cpu/avx512/linear_codes.h"
 
-enum { TILE = 12, PANELS_BYTES = 320 * 1024, MAX_PANELS = 8 };
+enum { TILE = 6, TOKENS = 96, TILES = TOKENS / TILE, PANELS = 8, CHUNK = 512, SLAB = LM_LIN_SLAB };
 
 typedef struct {
-    uint8_t *codes; /* [cols / 4][16][4] */
-    float *s, *m;   /* [group][16] */
-    int32_t *sc;    /* [cols / 16][16], sub16 */
+    uint8_t *codes;
+    float *s, *m;
+    int32_t *sc;
 } panel;
 
-/* A tile of T tokens, T at most TILE. */
 typedef struct {
-    int8_t *codes;  /* [block][T][32] */
-    float *d;       /* [block][T] */
-    int32_t *start; /* [block][T], sub16: [2 * block][T] */
-    float *xs;      /* [group][T] */
+    int8_t *codes;
+    float *d, *xs;
+    int32_t *start;        /* sub16: two a block */
+    uint32_t tokens, size; /* `size` is even: the tokens, and perhaps one of zeros */
 } tile;
 
-static size_t panel_bytes(uint32_t cols)
-{
-    size_t p = lm_act_padded(cols);
-    return p * 16 + 2 * (p / 32 * 64) + p / 16 * 64;
-}
+/* Bytes: 16 codes, two floats of 64 blocks, integer scales; one number a column
+ * and three (sub16: four) a block. */
+enum {
+    PANEL_BYTES = 16 * SLAB + 2 * (SLAB / 32 * 64) + SLAB / 16 * 64,
+    TILE_BYTES = TILE * (SLAB + SLAB / 32 * 16) + 64,
+    SUMS_BYTES = TOKENS * 2 * LM_ROWS * 4
+};
 
-static uint32_t panels_of(uint32_t cols)
+size_t lm_many_scratch(void)
 {
-    size_t n = PANELS_BYTES / panel_bytes(cols);
-    return (uint32_t)(n < 1 ? 1 : n > MAX_PANELS ? MAX_PANELS : n);
-}
-
-static size_t rows_bytes(uint32_t cols) /* one panel's rows before they are turned */
-{
-    size_t p = lm_act_padded(cols) + 512; /* 16 groups at a time */
-    return 16 * (p + p / 8 * 2 + p / 16);
-}
-
-static size_t tile_bytes(uint32_t cols)
-{
-    size_t p = lm_act_padded(cols) + 512;
-    return TILE * (p + p / 8 * 2 + p / 4) + 1024;
-}
-
-size_t lm_many_scratch(const lm_matrix *w)
-{
-    return panels_of(w->cols) * panel_bytes(w->cols) + rows_bytes(w->cols) + tile_bytes(w->cols);
+    return (size_t)PANELS * PANEL_BYTES + (size_t)TILES * TILE_BYTES + SUMS_BYTES;
 }
 
 LM_INLINE __m512 load_scales(const uint8_t *p, __mmask16 mask, lm_quant_kind kind)
@@ -97,114 +86,157 @@ void lm_plane_scales(const lm_matrix *w, const uint32_t rows[LM_ROWS], int plane
     }
 }
 
-/* [16 rows][ld] floats -> [n][16]. */
-static void turn(const float *from, size_t ld, uint32_t n, float *to)
+/* v[row] of 16 quads each -> [quad][row][4], the first four (eight: `wide`) of
+ * quad `first` of each block. */
+LM_INLINE void put_quads(uint8_t *to, const __m512i v[16], bool wide, int first, order o)
 {
-    for (uint32_t g = 0; g < n; g += 16) {
-        __m512i v[16];
-        for (size_t r = 0; r < 16; r++)
-            v[r] = _mm512_loadu_si512(from + r * ld + g);
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) {
+        int block = wide ? i / 8 : i / 4, quad = wide ? i % 8 : first + i % 4;
+        if (wide) /* which blocks the vector holds: `first` is the vector's number */
+            block = o == BY_32 ? 2 * block + first : 2 * first + block;
+        _mm512_store_si512(to + 512 * block + 64 * quad, v[i]);
+    }
+}
+
+/* 128 columns of 16 rows. */
+LM_INLINE void unpack_step(int kind, int bits, const uint8_t *const p[LM_ROWS], int h, int n_blocks,
+                           uint8_t *to)
+{
+    const order o = order_of(kind, bits);
+    const bool wide = o == NATURAL || o == BY_32;
+    __m512i v[16], u[16];
+    if (in_nibbles(kind, bits)) { /* turn both codes of a byte at once */
+#pragma GCC unroll 16
+        for (int r = 0; r < 16; r++)
+            v[r] = load_nibbles(kind, p[r], h, n_blocks);
         lm_transpose16(v);
-        for (uint32_t i = 0; i < 16 && g + i < n; i++)
-            _mm512_storeu_si512(to + (g + i) * 16, v[i]);
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; i++)
+            split_nibbles(kind, v[i], &v[i], &u[i]);
+    } else {
+#pragma GCC unroll 16
+        for (int r = 0; r < 16; r++)
+            load_codes(kind, bits, p[r], h, n_blocks, &v[r], &u[r]);
+        lm_transpose16(v);
+        lm_transpose16(u);
     }
+    put_quads(to, v, wide, 0, o);
+    put_quads(to, u, wide, wide ? 1 : 4, o);
 }
 
-LM_INLINE void bits_row(const uint8_t *p, uint32_t cols, int bits, uint8_t *to)
+/* Columns of a slab: p points at its first step. */
+LM_INLINE void unpack_rows(int kind, int bits, const uint8_t *p[LM_ROWS], uint32_t cols, const panel *to)
 {
-    int have = (int)((uint64_t)cols * (unsigned)bits / 8);
-    for (uint32_t i = 0; i < cols; i += 64, p += 8 * bits, have -= 8 * bits)
-        _mm512_storeu_si512(to + i, lm_bits64(p, have, bits));
-}
-
-/* Codes of an affine row, padded with zeros. */
-static void affine_row(const uint8_t *p, uint32_t cols, int bits, uint8_t *to)
-{
-    switch (bits) {
-    case 1: bits_row(p, cols, 1, to); break;
-    case 2: bits_row(p, cols, 2, to); break;
-    case 3: bits_row(p, cols, 3, to); break;
-    case 4: bits_row(p, cols, 4, to); break;
-    case 5: bits_row(p, cols, 5, to); break;
-    case 6: bits_row(p, cols, 6, to); break;
-    default: memcpy(to, p, cols); break;
-    }
-    memset(to + cols, 0, lm_act_padded(cols) - cols);
-}
-
-static void unpack_panel(const lm_matrix *w, lm_lin_class c, uint32_t row0, void *rows, const panel *to)
-{
-    uint32_t cols = w->cols, padded = lm_act_padded(cols);
-    size_t ldf = (padded + 512) / 32; /* turn() reads 16 groups at a time */
-    uint8_t *codes = rows;
-    float *s = (float *)(void *)(codes + 16 * (size_t)padded), *m = s + 16 * ldf;
-    int8_t *sc = (int8_t *)(m + 16 * ldf);
-    uint32_t at[LM_ROWS];
-    bool affine = w->quant->kind == LM_Q_AFFINE;
-    for (uint32_t r = 0; r < LM_ROWS; r++) {
-        const uint8_t *planes[LM_QUANT_PLANES];
-        at[r] = row0 + r < w->rows ? row0 + r : w->rows - 1;
-        lm_matrix_row(w, at[r], planes);
-        if (affine)
-            affine_row(planes[0], cols, w->quant->bits, codes + (size_t)r * padded);
+    const uint32_t at = by_256(kind) ? 256 : 128;
+    for (uint32_t k = 0; k < cols; k += at) {
+        int n_blocks = cols - k < at ? (int)(cols - k) / 32 : 4;
+        if (n_blocks == 4)
+            unpack_step(kind, bits, p, 0, 4, to->codes + 16 * (size_t)k);
         else
-            lm_unpack_row(w->quant, planes, cols, codes + (size_t)r * padded, s + r * ldf, m + r * ldf,
-                          sc + (size_t)r * padded / 16);
+            unpack_step(kind, bits, p, 0, n_blocks, to->codes + 16 * (size_t)k);
+        if (by_256(kind))
+            unpack_step(kind, bits, p, 1, 4, to->codes + 16 * (size_t)(k + 128));
+        if (!has_planes(kind)) {
+            float s[128] LM_ALIGNED(64), m[128] LM_ALIGNED(64);
+            for (int quad = 0; quad < 4; quad++)
+                load_scales4(kind, p + 4 * quad, n_blocks, s + 16 * quad, m + 16 * quad);
+            for (uint32_t half = 0; half < at / 128; half++) {
+                size_t block = k / 32 + 4 * half;
+                by_block(s + 64 * half, (__m512i *)(void *)(to->s + block * 16));
+                if (blocks_of(kind).mins || kind == LM_Q_Q4_K || kind == LM_Q_Q5_K)
+                    by_block(m + 64 * half, (__m512i *)(void *)(to->m + block * 16));
+            }
+        }
+        if (kind == LM_Q_Q6_K) {
+            __m512i sc[16];
+            for (int r = 0; r < 16; r++)
+                sc[r] = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p[r] + 192)));
+            lm_transpose16(sc);
+            for (uint32_t i = 0; i < 16; i++)
+                _mm512_store_si512(to->sc + (k / 16 + i) * 16, sc[i]);
+        }
+        for (int r = 0; r < LM_ROWS; r++)
+            p[r] += step_bytes(kind, bits);
     }
-    for (uint32_t k = 0; k < padded; k += 64) {
-        __m512i v[16];
-        for (size_t r = 0; r < 16; r++)
-            v[r] = _mm512_loadu_si512(codes + r * padded + k);
-        lm_transpose16(v);
-        for (size_t i = 0; i < 16; i++)
-            _mm512_storeu_si512(to->codes + (size_t)k * 16 + i * 64, v[i]);
-    }
-    if (affine) {
-        lm_plane_scales(w, at, 1, to->s);
-        lm_plane_scales(w, at, 2, to->m);
-        return;
-    }
-    turn(s, ldf, cols / 32, to->s);
-    if (c.mins)
-        turn(m, ldf, cols / 32, to->m);
-    for (uint32_t i = 0; c.sub16 && i < cols / 16; i++)
-        for (uint32_t r = 0; r < 16; r++)
-            to->sc[i * 16 + r] = sc[(size_t)r * padded / 16 + i];
 }
 
-/* Tokens past n are zeros. */
-static void lay_tile(lm_lin_class c, uint32_t cols, const uint8_t *x, uint32_t n, uint32_t size,
+#define UNPACK(name, kind, bits)                                                                             \
+    static LM_NOINLINE void name(const uint8_t *p[LM_ROWS], uint32_t cols, const panel *to)                  \
+    {                                                                                                        \
+        unpack_rows(kind, bits, p, cols, to);                                                                \
+    }
+LM_CODE_FORMATS(UNPACK)
+
+typedef void unpacker(const uint8_t *p[LM_ROWS], uint32_t cols, const panel *to);
+static unpacker *unpacker_of(const lm_quant *q)
+{
+#define CASE(name, kind_of, bits_of)                                                                         \
+    if ((int)q->kind == (kind_of) && (q->kind != LM_Q_AFFINE || q->bits == (bits_of)))                       \
+        return name;
+    LM_CODE_FORMATS(CASE)
+#undef CASE
+    return NULL;
+}
+
+/* Columns [k, k + cols) of 16 rows; rows past the matrix repeat its last. */
+static void unpack_panel(const lm_matrix *w, unpacker *unpack, uint32_t row0, uint32_t k, uint32_t cols,
+                         const panel *to)
+{
+    const lm_quant *q = w->quant;
+    const uint8_t *p[LM_ROWS];
+    uint32_t at[LM_ROWS];
+    lm_matrix part = *w;
+    for (int i = 0; i < q->n_planes; i++)
+        part.plane[i] += lm_quant_row_bytes(q, i, k);
+    part.cols = cols;
+    for (uint32_t r = 0; r < LM_ROWS; r++) {
+        at[r] = LM_MIN(row0 + r, w->rows - 1);
+        p[r] = part.plane[0] + at[r] * w->stride[0];
+    }
+    unpack(p, cols, to);
+    if (has_planes((int)q->kind)) {
+        lm_plane_scales(&part, at, 1, to->s);
+        if (q->kind == LM_Q_AFFINE)
+            lm_plane_scales(&part, at, 2, to->m);
+    }
+}
+
+/* Columns [k, k + cols) of to->tokens rows of activations. */
+static void lay_tile(lm_lin_class c, bool even_odd, uint32_t all, uint32_t k, uint32_t cols, const uint8_t *x,
                      const tile *to)
 {
-    size_t stride = lm_act_q8_bytes(cols);
-    uint32_t blocks = cols / 32, groups = blocks / c.blocks;
+    const __m256i order32 = _mm256_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15, 0, 2, 4, 6,
+                                             8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+    size_t stride = lm_act_q8_bytes(all);
+    uint32_t blocks = cols / 32, groups = blocks / c.blocks, size = to->size;
     for (uint32_t t = 0; t < size; t++, x += stride) {
-        if (t >= n) {
+        int8_t *codes = to->codes + 32 * (size_t)t;
+        if (t >= to->tokens) {
             for (uint32_t b = 0; b < blocks; b++) {
-                memset(to->codes + ((size_t)b * size + t) * 32, 0, 32);
+                memset(codes + (size_t)b * size * 32, 0, 32);
                 to->d[b * size + t] = 0;
+                to->start[b * size + t] = 0;
+                to->xs[b * size + t] = 0;
             }
-            for (uint32_t i = 0; i < (c.sub16 ? 2 * blocks : blocks); i++)
-                to->start[i * size + t] = 0;
-            for (uint32_t g = 0; g < groups; g++)
-                to->xs[g * size + t] = 0;
+            for (uint32_t b = blocks; b < 2 * blocks && c.sub16; b++)
+                to->start[b * size + t] = 0;
             continue;
         }
-        const float *d = lm_act_d(x, cols), *xs = lm_act_xs(x, cols);
-        const int16_t *sum = lm_act_sum(x, cols);
+        const float *d = lm_act_d(x, all) + k / 32, *xs = lm_act_xs(x, all) + k / 32;
+        const int16_t *sum = lm_act_sum(x, all) + k / 16;
         for (uint32_t b = 0; b < blocks; b++) {
-            memcpy(to->codes + ((size_t)b * size + t) * 32, x + (size_t)b * 32, 32);
+            __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)(x + k + 32 * (size_t)b));
+            if (even_odd)
+                v = _mm256_permute4x64_epi64(_mm256_shuffle_epi8(v, order32), 0xd8);
+            _mm256_storeu_si256((__m256i *)(void *)(codes + (size_t)b * size * 32), v);
             to->d[b * size + t] = d[b];
-        }
-        if (c.sub16)
-            for (uint32_t i = 0; i < 2 * blocks; i++)
-                to->start[i * size + t] = -c.off * sum[i];
-        else
-            for (uint32_t b = 0; b < blocks; b++)
+            if (!c.sub16)
                 to->start[b * size + t] = -c.off * (sum[2 * b] + sum[2 * b + 1]);
-        if (!c.mins)
-            continue;
-        for (uint32_t g = 0, b = 0; g < groups; g++) {
+        }
+        for (uint32_t i = 0; i < 2 * blocks && c.sub16; i++)
+            to->start[i * size + t] = -c.off * sum[i];
+        for (uint32_t g = 0, b = 0; g < groups && c.mins; g++) {
             float of = xs[b++];
             for (int i = 1; i < c.blocks; i++)
                 of += xs[b++];
@@ -220,140 +252,215 @@ LM_INLINE __m512i quad(const int8_t *p)
     return _mm512_set1_epi32(v);
 }
 
-/* One block's integer sums for T tokens: quads [from, to) of the block. */
-LM_INLINE void dots(__m512i a[TILE], const uint8_t *codes, const int8_t *x, int T, int from, int to)
+/* One block's integer sums, T tokens by two panels: quads [from, to). */
+LM_INLINE void dots(__m512i a[TILE][2], const uint8_t *const codes[2], const int8_t *x, int T, int from,
+                    int to)
 {
 #pragma GCC unroll 8
     for (int j = from; j < to; j++) {
-        __m512i w = _mm512_load_si512(codes + 64 * j);
-#pragma GCC unroll 12
-        for (int t = 0; t < T; t++)
-            a[t] = _mm512_dpbusd_epi32(a[t], w, quad(x + 32 * t + 4 * j));
+        __m512i w0 = _mm512_load_si512(codes[0] + 64 * j), w1 = _mm512_load_si512(codes[1] + 64 * j);
+#pragma GCC unroll 6
+        for (int t = 0; t < T; t++) {
+            __m512i v = quad(x + 32 * t + 4 * j);
+            a[t][0] = _mm512_dpbusd_epi32(a[t][0], w0, v);
+            a[t][1] = _mm512_dpbusd_epi32(a[t][1], w1, v);
+        }
     }
 }
 
-/* `blocks` and `sub16` are the class's; all three are constants where inlined. */
-LM_INLINE void multiply(const panel *p, const tile *x, uint32_t groups, bool mins, int T, int blocks,
-                        bool sub16, __m512 acc[TILE])
+LM_INLINE void begin(__m512i a[TILE][2], const int32_t *start, int T)
 {
-    const uint8_t *codes = p->codes;
-    const int8_t *q = x->codes;
-    const float *d = x->d;
-    const int32_t *start = x->start, *sc = p->sc;
-#pragma GCC unroll 12
+#pragma GCC unroll 6
     for (int t = 0; t < T; t++)
-        acc[t] = _mm512_setzero_ps();
-    for (uint32_t g = 0; g < groups && mins; g++) {
-        __m512 m = _mm512_load_ps(p->m + g * 16);
-#pragma GCC unroll 12
-        for (int t = 0; t < T; t++)
-            acc[t] = _mm512_fmadd_ps(m, _mm512_set1_ps(x->xs[g * (uint32_t)T + (uint32_t)t]), acc[t]);
+        a[t][0] = a[t][1] = _mm512_set1_epi32(start[t]);
+}
+
+typedef float sums[2 * LM_ROWS]; /* of one token and two panels */
+
+static void add_mins(const panel *p0, const panel *p1, const tile *x, uint32_t groups, sums *acc)
+{
+    for (uint32_t t = 0; t < x->size; t += 2) {
+        __m512 a0 = _mm512_load_ps(acc[t]), a1 = _mm512_load_ps(acc[t] + 16);
+        __m512 b0 = _mm512_load_ps(acc[t + 1]), b1 = _mm512_load_ps(acc[t + 1] + 16);
+        for (uint32_t g = 0; g < groups; g++) {
+            __m512 m0 = _mm512_load_ps(p0->m + 16 * g), m1 = _mm512_load_ps(p1->m + 16 * g);
+            __m512 xa = _mm512_set1_ps(x->xs[g * x->size + t]),
+                   xb = _mm512_set1_ps(x->xs[g * x->size + t + 1]);
+            a0 = _mm512_fmadd_ps(m0, xa, a0);
+            a1 = _mm512_fmadd_ps(m1, xa, a1);
+            b0 = _mm512_fmadd_ps(m0, xb, b0);
+            b1 = _mm512_fmadd_ps(m1, xb, b1);
+        }
+        _mm512_store_ps(acc[t], a0);
+        _mm512_store_ps(acc[t] + 16, a1);
+        _mm512_store_ps(acc[t + 1], b0);
+        _mm512_store_ps(acc[t + 1] + 16, b1);
     }
-    for (uint32_t g = 0; g < groups; g++) {
-        __m512 s = _mm512_load_ps(p->s + g * 16), v[TILE];
+}
+
+/* Blocks [block, block + n) of two panels by a tile of T tokens.  All but the
+ * pointers and the range are constants where inlined; `per` is the class's
+ * blocks, which divides both. */
+LM_INLINE void multiply(const panel *p0, const panel *p1, const tile *x, uint32_t block, uint32_t n, int T,
+                        int per, bool sub16, sums *sum)
+{
+    const uint8_t *codes[2] = { p0->codes + 512 * (size_t)block, p1->codes + 512 * (size_t)block };
+    const size_t group = block / (uint32_t)per * 16;
+    const float *s0 = p0->s + group, *s1 = p1->s + group, *d = x->d + block * (uint32_t)T;
+    const int32_t *start = x->start + block * (uint32_t)(sub16 ? 2 * T : T);
+    const int32_t *sc0 = p0->sc + 32 * (size_t)block, *sc1 = p1->sc + 32 * (size_t)block;
+    const int8_t *q = x->codes + 32 * (size_t)block * (uint32_t)T;
+    __m512 acc[TILE][2];
+#pragma GCC unroll 6
+    for (int t = 0; t < T; t++) {
+        acc[t][0] = _mm512_load_ps(sum[t]);
+        acc[t][1] = _mm512_load_ps(sum[t] + 16);
+    }
+    for (uint32_t g = 0; g < n; g += (uint32_t)per, s0 += 16, s1 += 16) {
+        __m512 v[TILE][2];
 #pragma GCC unroll 4
-        for (int b = 0; b < blocks; b++, codes += 512, q += 32 * T, d += T) {
-            __m512i a[TILE];
-#pragma GCC unroll 12
-            for (int t = 0; t < T; t++)
-                a[t] = _mm512_set1_epi32(start[t]);
-            start += T;
+        for (int b = 0; b < per; b++, codes[0] += 512, codes[1] += 512, q += 32 * T, d += T, start += T) {
+            __m512i a[TILE][2], h[TILE][2];
+            begin(a, start, T);
             if (sub16) {
-                __m512i sc0 = _mm512_load_si512(sc), sc1 = _mm512_load_si512(sc + 16), h[TILE];
                 dots(a, codes, q, T, 0, 4);
-#pragma GCC unroll 12
+#pragma GCC unroll 6
                 for (int t = 0; t < T; t++) {
-                    h[t] = _mm512_mullo_epi32(a[t], sc0);
-                    a[t] = _mm512_set1_epi32(start[t]);
+                    h[t][0] = _mm512_mullo_epi32(a[t][0], _mm512_load_si512(sc0));
+                    h[t][1] = _mm512_mullo_epi32(a[t][1], _mm512_load_si512(sc1));
                 }
                 start += T;
-                sc += 32;
+                begin(a, start, T);
                 dots(a, codes, q, T, 4, 8);
-#pragma GCC unroll 12
-                for (int t = 0; t < T; t++)
-                    a[t] = _mm512_add_epi32(h[t], _mm512_mullo_epi32(a[t], sc1));
+#pragma GCC unroll 6
+                for (int t = 0; t < T; t++) {
+                    __m512i a0 = _mm512_mullo_epi32(a[t][0], _mm512_load_si512(sc0 + 16));
+                    __m512i a1 = _mm512_mullo_epi32(a[t][1], _mm512_load_si512(sc1 + 16));
+                    a[t][0] = _mm512_add_epi32(h[t][0], a0);
+                    a[t][1] = _mm512_add_epi32(h[t][1], a1);
+                }
+                sc0 += 32;
+                sc1 += 32;
             } else {
                 dots(a, codes, q, T, 0, 8);
             }
-#pragma GCC unroll 12
+#pragma GCC unroll 6
             for (int t = 0; t < T; t++) {
-                __m512 f = _mm512_cvtepi32_ps(a[t]), dt = _mm512_set1_ps(d[t]);
-                v[t] = b ? _mm512_fmadd_ps(f, dt, v[t]) : _mm512_mul_ps(f, dt);
+                __m512 dt = _mm512_set1_ps(d[t]);
+                __m512 f0 = _mm512_cvtepi32_ps(a[t][0]), f1 = _mm512_cvtepi32_ps(a[t][1]);
+                v[t][0] = b ? _mm512_fmadd_ps(f0, dt, v[t][0]) : _mm512_mul_ps(f0, dt);
+                v[t][1] = b ? _mm512_fmadd_ps(f1, dt, v[t][1]) : _mm512_mul_ps(f1, dt);
             }
         }
-#pragma GCC unroll 12
-        for (int t = 0; t < T; t++)
-            acc[t] = _mm512_fmadd_ps(s, v[t], acc[t]);
+#pragma GCC unroll 6
+        for (int t = 0; t < T; t++) {
+            acc[t][0] = _mm512_fmadd_ps(_mm512_load_ps(s0), v[t][0], acc[t][0]);
+            acc[t][1] = _mm512_fmadd_ps(_mm512_load_ps(s1), v[t][1], acc[t][1]);
+        }
+    }
+#pragma GCC unroll 6
+    for (int t = 0; t < T; t++) {
+        _mm512_store_ps(sum[t], acc[t][0]);
+        _mm512_store_ps(sum[t] + 16, acc[t][1]);
     }
 }
 
-#define KERNEL(name, T, blocks, sub16)                                                                       \
-    static void name(const panel *p, const tile *x, uint32_t groups, bool mins, __m512 *out)                 \
+#define KERNEL(name, T, per, sub16)                                                                          \
+    static void name(const panel *p0, const panel *p1, const tile *x, uint32_t block, uint32_t n, sums *sum) \
     {                                                                                                        \
-        __m512 acc[TILE];                                                                                    \
-        multiply(p, x, groups, mins, T, blocks, sub16, acc);                                                 \
-        for (int t = 0; t < (T); t++)                                                                        \
-            out[t] = acc[t];                                                                                 \
+        multiply(p0, p1, x, block, n, T, per, sub16, sum);                                                   \
     }
+KERNEL(mul2_1, 2, 1, false)
 KERNEL(mul4_1, 4, 1, false)
-KERNEL(mul8_1, 8, 1, false)
-KERNEL(mul12_1, 12, 1, false)
+KERNEL(mul6_1, 6, 1, false)
+KERNEL(mul2_2, 2, 2, false)
 KERNEL(mul4_2, 4, 2, false)
-KERNEL(mul8_2, 8, 2, false)
-KERNEL(mul12_2, 12, 2, false)
+KERNEL(mul6_2, 6, 2, false)
+KERNEL(mul2_4, 2, 4, false)
 KERNEL(mul4_4, 4, 4, false)
-KERNEL(mul8_4, 8, 4, false)
-KERNEL(mul12_4, 12, 4, false)
+KERNEL(mul6_4, 6, 4, false)
+KERNEL(mul2_sub, 2, 1, true)
 KERNEL(mul4_sub, 4, 1, true)
-KERNEL(mul8_sub, 8, 1, true)
-KERNEL(mul12_sub, 12, 1, true)
+KERNEL(mul6_sub, 6, 1, true)
 
-typedef void kernel(const panel *p, const tile *x, uint32_t groups, bool mins, __m512 *out);
+typedef void kernel(const panel *p0, const panel *p1, const tile *x, uint32_t block, uint32_t n, sums *sum);
 static kernel *const KERNELS[4][3] = {
-    /* [class][tokens / 4 - 1] */
-    { mul4_1, mul8_1, mul12_1 },
-    { mul4_2, mul8_2, mul12_2 },
-    { mul4_4, mul8_4, mul12_4 },
-    { mul4_sub, mul8_sub, mul12_sub },
+    /* [class][tokens / 2 - 1] */
+    { mul2_1, mul4_1, mul6_1 },
+    { mul2_2, mul4_2, mul6_2 },
+    { mul2_4, mul4_4, mul6_4 },
+    { mul2_sub, mul4_sub, mul6_sub },
 };
+
+/* Two panels, `rows` rows of them, by all tiles over a slab of `cols` columns;
+ * y is the output of the first row and token. */
+static void two_panels(lm_lin_class c, const panel *p0, const panel *p1, const tile *tiles, uint32_t n_tiles,
+                       uint32_t cols, bool first, uint32_t rows, float *y, size_t ldy, sums *acc)
+{
+    kernel *const *kernels = KERNELS[c.sub16 ? 3 : c.blocks / 2];
+    __mmask16 low = (__mmask16)((1u << LM_MIN(rows, 16u)) - 1);
+    __mmask16 high = (__mmask16)((1u << (rows - LM_MIN(rows, 16u))) - 1);
+    for (uint32_t i = 0, t = 0; i < n_tiles; i++)
+        for (uint32_t u = 0; u < tiles[i].size; u++, t++) {
+            bool none = first || u >= tiles[i].tokens;
+            const float *from = y + (none ? 0 : t) * ldy;
+            _mm512_store_ps(acc[t], _mm512_maskz_loadu_ps(none ? 0 : low, from));
+            _mm512_store_ps(acc[t] + 16, _mm512_maskz_loadu_ps(none ? 0 : high, from + 16));
+        }
+    for (uint32_t i = 0; i < n_tiles && c.mins; i++)
+        add_mins(p0, p1, &tiles[i], cols / (32u * c.blocks), acc + i * TILE);
+    for (uint32_t k = 0; k < cols; k += CHUNK)
+        for (uint32_t i = 0; i < n_tiles; i++)
+            kernels[tiles[i].size / 2 - 1](p0, p1, &tiles[i], k / 32, LM_MIN(cols - k, (uint32_t)CHUNK) / 32,
+                                           acc + i * TILE);
+    for (uint32_t i = 0, t = 0; i < n_tiles; i++)
+        for (uint32_t u = 0; u < tiles[i].tokens; u++, t++) {
+            _mm512_mask_storeu_ps(y + t * ldy, low, _mm512_load_ps(acc[t]));
+            _mm512_mask_storeu_ps(y + t * ldy + 16, high, _mm512_load_ps(acc[t] + 16));
+        }
+}
 
 void lm_many_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n, float *y,
                  size_t ldy, void *scratch)
 {
     lm_lin_class c = lm_lin_class_of(w->quant);
-    uint32_t cols = w->cols, padded = lm_act_padded(cols), groups = cols / (32u * c.blocks);
-    uint32_t together = panels_of(cols);
-    size_t stride = lm_act_q8_bytes(cols);
-    panel p[MAX_PANELS];
+    unpacker *unpack = unpacker_of(w->quant);
+    bool even_odd = order_of((int)w->quant->kind, w->quant->bits) == EVEN_ODD;
+    size_t stride = lm_act_q8_bytes(w->cols);
+    panel p[PANELS];
+    tile tiles[TILES];
     uint8_t *at = scratch;
-    for (uint32_t i = 0; i < together; i++, at += panel_bytes(cols)) {
+    for (int i = 0; i < PANELS; i++, at += PANEL_BYTES) {
         p[i].codes = at;
-        p[i].s = (float *)(void *)(at + 16 * (size_t)padded);
-        p[i].m = p[i].s + padded / 2;
-        p[i].sc = (int32_t *)(void *)(p[i].m + padded / 2);
+        p[i].s = (float *)(void *)(at + 16 * SLAB);
+        p[i].m = p[i].s + SLAB / 2;
+        p[i].sc = (int32_t *)(void *)(p[i].m + SLAB / 2);
     }
-    void *rows = at;
-    size_t cells = (size_t)TILE * (padded + 512);
-    at += rows_bytes(cols);
-    tile to;
-    to.codes = (int8_t *)at;
-    to.d = (float *)(void *)(at + cells);
-    to.xs = (float *)(void *)(at + cells + cells / 8);
-    to.start = (int32_t *)(void *)(at + cells + cells / 4);
-    kernel *const *kernels = KERNELS[c.sub16 ? 3 : c.blocks / 2];
-    for (uint32_t row = row0; row < row1; row += together * LM_ROWS) {
-        uint32_t panels = (LM_MIN(row1 - row, together * LM_ROWS) + LM_ROWS - 1) / LM_ROWS;
-        for (uint32_t i = 0; i < panels; i++)
-            unpack_panel(w, c, row + i * LM_ROWS, rows, &p[i]);
-        for (uint32_t t = 0; t < n; t += TILE) {
-            uint32_t tokens = LM_MIN(n - t, (uint32_t)TILE), size = (tokens + 3) & ~3u;
-            lay_tile(c, cols, x + t * stride, tokens, size, &to);
-            for (uint32_t i = 0; i < panels; i++) {
-                __m512 out[TILE];
-                uint32_t first = row + i * LM_ROWS, width = LM_MIN(row1 - first, (uint32_t)LM_ROWS);
-                kernels[size / 4 - 1](&p[i], &to, groups, c.mins, out);
-                for (uint32_t u = 0; u < tokens; u++)
-                    _mm512_mask_storeu_ps(y + (t + u) * ldy + first, (__mmask16)((1u << width) - 1), out[u]);
+    for (int i = 0; i < TILES; i++, at += TILE_BYTES) {
+        tiles[i].codes = (int8_t *)at;
+        tiles[i].d = (float *)(void *)(at + TILE * SLAB);
+        tiles[i].xs = tiles[i].d + TILE * (SLAB / 32);
+        tiles[i].start = (int32_t *)(void *)(tiles[i].xs + TILE * (SLAB / 32));
+    }
+    sums *acc = (sums *)(void *)at;
+    for (uint32_t k = 0; k < w->cols; k += SLAB) {
+        uint32_t cols = LM_MIN(w->cols - k, (uint32_t)SLAB);
+        for (uint32_t row = row0; row < row1; row += PANELS * LM_ROWS) {
+            uint32_t rows = LM_MIN(row1 - row, (uint32_t)PANELS * LM_ROWS),
+                     panels = (rows + LM_ROWS - 1) / LM_ROWS;
+            for (uint32_t i = 0; i < panels; i++)
+                unpack_panel(w, unpack, row + i * LM_ROWS, k, cols, &p[i]);
+            for (uint32_t t = 0; t < n; t += TOKENS) {
+                uint32_t n_tiles = 0;
+                for (uint32_t u = t; u < LM_MIN(n, t + TOKENS); u += TILE, n_tiles++) {
+                    tiles[n_tiles].tokens = LM_MIN(n - u, (uint32_t)TILE);
+                    tiles[n_tiles].size = (tiles[n_tiles].tokens + 1) & ~1u;
+                    lay_tile(c, even_odd, w->cols, k, cols, x + u * stride, &tiles[n_tiles]);
+                }
+                for (uint32_t i = 0; i < panels; i += 2)
+                    two_panels(c, &p[i], &p[LM_MIN(i + 1, panels - 1)], tiles, n_tiles, cols, k == 0,
+                               LM_MIN(rows - i * LM_ROWS, 2u * LM_ROWS), y + t * ldy + row + i * LM_ROWS, ldy,
+                               acc);
             }
         }
     }
