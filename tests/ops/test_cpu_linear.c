@@ -187,24 +187,13 @@ static void check_values(const work *k, const lm_cpu_linear *l, const uint8_t *a
         }
 }
 
-static bool has(lm_isa isa)
-{
-#if defined(__x86_64__)
-    if (isa == LM_ISA_AVX512)
-        return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
-    if (isa == LM_ISA_AVX2)
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#endif
-    return isa == LM_ISA_PORTABLE;
-}
-
 static void check_work(const work *k)
 {
     uint32_t rows = k->w.rows, n = k->tokens;
     size_t bytes = (size_t)rows * n * sizeof(float);
     float *want = memory(bytes), *y = memory(bytes);
     for (lm_isa isa = LM_ISA_PORTABLE; isa < LM_ISA_COUNT; isa++) {
-        if (!has(isa))
+        if (!lm_isa_has(isa))
             continue;
         const lm_cpu_linear *l = lm_cpu_linear_find(isa, k->q, k->w.cols);
         assert_non_null(l);
@@ -295,12 +284,46 @@ static void activations_round_to_nearest_even_and_carry_their_sums(void **state)
     lm_free(row);
 }
 
+static void every_instruction_set_quantises_to_the_same_bytes(void **state)
+{
+    static const uint32_t widths[] = { 32, 96, 128, 576, 2048, 2336 };
+    (void)state;
+    for (size_t i = 0; i < LM_LEN(widths); i++) {
+        uint32_t cols = widths[i];
+        const lm_quant *q = lm_quant_of(LM_Q_Q8_0);
+        const lm_act_layout *portable = lm_cpu_linear_find(LM_ISA_PORTABLE, q, cols)->layout;
+        size_t bytes = portable->row_bytes(cols);
+        float *x = memory(cols * sizeof(float));
+        uint8_t *want = memory(bytes), *got = memory(bytes);
+        for (uint32_t k = 0; k < cols; k++) {
+            uint32_t u = (uint32_t)draw(); /* any float, or an ordinary one with many ties */
+            x[k] = k / 32 % 3 == 0 ? (float)(int32_t)(u % 509) - 254 : gauss();
+            if (k / 32 % 7 == 6)
+                memcpy(x + k, &u, 4);
+        }
+        portable->quantise(x, cols, want);
+        for (lm_isa isa = LM_ISA_PORTABLE; isa < LM_ISA_COUNT; isa++) {
+            if (!lm_isa_has(isa))
+                continue;
+            memset(got, 0xee, bytes);
+            lm_cpu_linear_find(isa, q, cols)->layout->quantise(x, cols, got);
+            for (size_t b = 0; b < bytes; b++)
+                if (got[b] != want[b])
+                    fail_msg("isa %d, %u columns: byte %zu is %u, should be %u", (int)isa, cols, b, got[b],
+                             want[b]);
+        }
+        lm_free(x);
+        lm_free(want);
+        lm_free(got);
+    }
+}
+
 static void a_nan_among_the_activations_reaches_the_outputs(void **state)
 {
     (void)state;
     for (lm_isa isa = LM_ISA_PORTABLE; isa < LM_ISA_COUNT; isa++) {
         work k = work_new(lm_quant_of(LM_Q_Q4_1), 20, 128, 3, false);
-        if (!has(isa))
+        if (!lm_isa_has(isa))
             continue;
         k.x[128 + 77] = NAN;
         const lm_cpu_linear *l = lm_cpu_linear_find(isa, k.q, 128);
@@ -337,6 +360,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(activations_round_to_nearest_even_and_carry_their_sums),
+        cmocka_unit_test(every_instruction_set_quantises_to_the_same_bytes),
         cmocka_unit_test(a_nan_among_the_activations_reaches_the_outputs),
         cmocka_unit_test(fma_without_the_instruction_rounds_once),
         cmocka_unit_test(every_format_agrees_with_to_f32_and_gives_the_same_bits_everywhere),

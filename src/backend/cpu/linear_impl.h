@@ -46,8 +46,9 @@ typedef struct {
 
 lm_lin_class lm_lin_class_of(const lm_quant *q);
 
-/* One of each for all instruction sets: a layout is known by its address. */
-extern const lm_act_layout lm_act_q8, lm_act_f32;
+/* One for all instruction sets: a layout is known by its address.  (q8-32 is the
+ * same bytes everywhere, made by code of each.) */
+extern const lm_act_layout lm_act_f32;
 /* q8: codes with scales; float: f32, f16, bf16; f32: whatever to_f32 decodes. */
 extern const lm_cpu_linear lm_linear_q8_portable, lm_linear_float_portable, lm_linear_f32_portable;
 extern const lm_cpu_linear lm_linear_q8_avx2, lm_linear_float_avx2, lm_linear_f32_avx2;

@@ -2,61 +2,13 @@
  *
  * Also the clearest statement of the chains; the other instruction sets give the
  * same bits. */
+#include "backend/cpu/linear_act.h"
 #include "backend/cpu/linear_impl.h"
 #include "backend/cpu/linear_unpack.h"
 
-/* Below this a block is zero: 127 / amax would overflow.  As bits of a float. */
-enum { TINY_BITS = 0x0d800000 /* 2^-100 */, INF_BITS = 0x7f800000 };
-
-static uint32_t bits_of(float f)
-{
-    uint32_t u;
-    memcpy(&u, &f, 4);
-    return u;
-}
-
-/* One block: codes, scale and sums.  Nearest, ties to even.  A block with an
- * infinity or a NaN gets that as its scale and zero codes, so that the outputs
- * say NaN. */
-static float quantise_block(const float *x, int8_t *codes, int16_t sums[2])
-{
-    uint32_t top = 0;
-    for (int i = 0; i < 32; i++) {
-        uint32_t u = bits_of(x[i]) & 0x7fffffffu;
-        top = u > top ? u : top;
-    }
-    float amax = lm_up_float(top);
-    bool dead = top < TINY_BITS || top >= INF_BITS;
-    float inverse = dead ? 0 : 127.0f / amax;
-    sums[0] = sums[1] = 0;
-    for (int i = 0; i < 32; i++) {
-        float v = dead ? 0 : x[i] * inverse;
-        v = (v + 12582912.0f) - 12582912.0f; /* 1.5 * 2^23: rounds to an integer */
-        codes[i] = (int8_t)v;
-        sums[i / 16] = (int16_t)(sums[i / 16] + codes[i]);
-    }
-    return top < TINY_BITS ? 0 : amax / 127.0f;
-}
-
 static void quantise_q8(const float *x, uint32_t cols, uint8_t *out)
 {
-    uint32_t padded = lm_act_padded(cols), at = 0;
-    size_t tail = (size_t)padded + padded / 4 + padded / 8, whole = lm_act_q8_bytes(cols);
-    int8_t *codes = (int8_t *)out;
-    float *d = (float *)(void *)(out + padded), *xs = d + padded / 32;
-    int16_t *sum = (int16_t *)(void *)(xs + padded / 32);
-    for (; at < padded; at += 32, d++, xs++, sum += 2) {
-        float part[32] = { 0 };
-        const float *from = x + at;
-        if (at + 32 > cols) {
-            if (at < cols)
-                memcpy(part, from, (cols - at) * sizeof *x);
-            from = part;
-        }
-        *d = quantise_block(from, codes + at, sum);
-        *xs = *d * (float)(sum[0] + sum[1]);
-    }
-    memset(out + tail, 0, whole - tail);
+    lm_quantise_q8(x, cols, out);
 }
 
 static void quantise_f32(const float *x, uint32_t cols, uint8_t *out)
@@ -65,7 +17,7 @@ static void quantise_f32(const float *x, uint32_t cols, uint8_t *out)
     memset(out + (size_t)cols * 4, 0, lm_act_f32_bytes(cols) - (size_t)cols * 4);
 }
 
-const lm_act_layout lm_act_q8 = { "q8-32", lm_act_q8_bytes, quantise_q8 };
+static const lm_act_layout Q8 = { "q8-32", lm_act_q8_bytes, quantise_q8 };
 const lm_act_layout lm_act_f32 = { "f32", lm_act_f32_bytes, quantise_f32 };
 
 /* One row of weights, unpacked. */
@@ -178,7 +130,7 @@ static void f32_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint
     }
 }
 
-const lm_cpu_linear lm_linear_q8_portable = { "in place, 8-bit activations, portable", &lm_act_q8, q8_scratch,
+const lm_cpu_linear lm_linear_q8_portable = { "in place, 8-bit activations, portable", &Q8, q8_scratch,
                                               q8_run };
 const lm_cpu_linear lm_linear_f32_portable = { "panel decode, portable", &lm_act_f32, f32_scratch, f32_run };
 const lm_cpu_linear lm_linear_float_portable = { "row decode, f32 activations, portable", &lm_act_f32,

@@ -5,6 +5,7 @@
  * linear_impl.h runs over them in order. */
 #include <immintrin.h>
 
+#include "backend/cpu/linear_act.h"
 #include "backend/cpu/linear_impl.h"
 #include "backend/cpu/linear_unpack.h"
 
@@ -202,8 +203,13 @@ static void f32_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint
     }
 }
 
-const lm_cpu_linear lm_linear_q8_avx2 = { "in place, 8-bit activations, avx2", &lm_act_q8, q8_scratch,
-                                          q8_run };
+static void quantise_q8(const float *x, uint32_t cols, uint8_t *out)
+{
+    lm_quantise_q8(x, cols, out);
+}
+
+static const lm_act_layout Q8 = { "q8-32", lm_act_q8_bytes, quantise_q8 };
+const lm_cpu_linear lm_linear_q8_avx2 = { "in place, 8-bit activations, avx2", &Q8, q8_scratch, q8_run };
 const lm_cpu_linear lm_linear_f32_avx2 = { "panel decode, avx2", &lm_act_f32, f32_scratch, f32_run };
 const lm_cpu_linear lm_linear_float_avx2 = { "row decode, f32 activations, avx2", &lm_act_f32, f32_scratch,
                                              f32_run };

@@ -1,0 +1,71 @@
+/* backend/cpu/linear_act.h - activations to "q8-32" (linear_impl.h draws it), in C.
+ *
+ * Included by instruction sets whose compiler does the rest; all give the same
+ * bytes.  Pure functions. */
+#ifndef LM_CPU_LINEAR_ACT_H
+#define LM_CPU_LINEAR_ACT_H
+
+#include "backend/cpu/linear_impl.h"
+
+/* Below this a block is zero: 127 / amax would overflow.  As bits of a float. */
+enum { LM_TINY_BITS = 0x0d800000 /* 2^-100 */, LM_INF_BITS = 0x7f800000 };
+
+LM_INLINE float lm_act_float(uint32_t bits)
+{
+    float f;
+    memcpy(&f, &bits, 4);
+    return f;
+}
+
+LM_INLINE uint32_t lm_act_bits(float f)
+{
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    return u;
+}
+
+/* One block: codes, scale and sums.  Nearest, ties to even.  A block with an
+ * infinity or a NaN gets that as its scale and zero codes, so that the outputs
+ * say NaN. */
+LM_INLINE float lm_quantise_block(const float *x, int8_t *codes, int16_t sums[2])
+{
+    uint32_t top = 0;
+    for (int i = 0; i < 32; i++) {
+        uint32_t u = lm_act_bits(x[i]) & 0x7fffffffu;
+        top = u > top ? u : top;
+    }
+    float amax = lm_act_float(top);
+    bool dead = top < LM_TINY_BITS || top >= LM_INF_BITS;
+    float inverse = dead ? 0 : 127.0f / amax;
+    sums[0] = sums[1] = 0;
+    for (int i = 0; i < 32; i++) {
+        float v = dead ? 0 : x[i] * inverse;
+        v = (v + 12582912.0f) - 12582912.0f; /* 1.5 * 2^23: rounds to an integer */
+        codes[i] = (int8_t)v;
+        sums[i / 16] = (int16_t)(sums[i / 16] + codes[i]);
+    }
+    return top < LM_TINY_BITS ? 0 : amax / 127.0f;
+}
+
+LM_INLINE void lm_quantise_q8(const float *x, uint32_t cols, uint8_t *out)
+{
+    uint32_t padded = lm_act_padded(cols), at = 0;
+    size_t tail = (size_t)padded + padded / 4 + padded / 8, whole = lm_act_q8_bytes(cols);
+    int8_t *codes = (int8_t *)out;
+    float *d = (float *)(void *)(out + padded), *xs = d + padded / 32;
+    int16_t *sum = (int16_t *)(void *)(xs + padded / 32);
+    for (; at < padded; at += 32, d++, xs++, sum += 2) {
+        float part[32] = { 0 };
+        const float *from = x + at;
+        if (at + 32 > cols) {
+            if (at < cols)
+                memcpy(part, from, (cols - at) * sizeof *x);
+            from = part;
+        }
+        *d = lm_quantise_block(from, codes + at, sum);
+        *xs = *d * (float)(sum[0] + sum[1]);
+    }
+    memset(out + tail, 0, whole - tail);
+}
+
+#endif
