@@ -11,16 +11,18 @@
 prefix ?= /usr/local
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 CMAKE ?= cmake
+# Warnings end the build where we can see to it (.ci/run), not on a user's compiler.
+WERROR ?= OFF
 export PACK PROMPT
 
 .PHONY: all demo test models deps install uninstall clean asan ubsan tsan fuzz format lint
 
 all: build/build.ninja
-	@$(CMAKE) --build build -j $(JOBS)
+	@$(CMAKE) --build build -j $(JOBS) --target lemma_program lemma_docs
 
 build/build.ninja:
 	@scripts/deps.sh --check
-	@$(CMAKE) --preset release -DCMAKE_INSTALL_PREFIX=$(prefix)
+	@$(CMAKE) --preset release -DCMAKE_INSTALL_PREFIX=$(prefix) -DLM_WERROR=$(WERROR)
 
 demo:
 	@scripts/demo.sh
@@ -31,7 +33,8 @@ deps:
 models:
 	@scripts/models.sh
 
-test: all
+test: build/build.ninja
+	@$(CMAKE) --build build -j $(JOBS)
 	@scripts/test.sh build
 
 install: all

@@ -21,9 +21,8 @@ echo "  4. ask it a question"
 echo
 
 scripts/deps.sh || exit 1
-[ -f build/build.ninja ] || cmake --preset release >build.log 2>&1 || { cat build.log; rm -f build.log; exit 1; }
-rm -f build.log
-if ! out=$(cmake --build build -j "$jobs" 2>&1); then
+echo "build: this takes a minute or two the first time"
+if ! out=$(make --no-print-directory all JOBS="$jobs" 2>&1); then
     echo "$out"
     exit 1
 fi
