@@ -22,7 +22,9 @@ echo
 
 scripts/deps.sh || exit 1
 echo "build: this takes a minute or two the first time"
-if ! out=$(make --no-print-directory all JOBS="$jobs" 2>&1); then
+if [ -t 1 ]; then
+    make --no-print-directory all JOBS="$jobs" || exit 1 # ninja shows how far it is
+elif ! out=$(make --no-print-directory all JOBS="$jobs" 2>&1); then
     echo "$out"
     exit 1
 fi
@@ -31,7 +33,7 @@ echo "build: build/lemma is ready"
 if [ -z "$pack" ]; then
     if scripts/models.sh smollm2; then
         pack=$smollm
-        prompt="What is a lemma in mathematics, and why would one keep it?"
+        prompt="What is a lemma in mathematics? Answer in two sentences."
     else
         echo "demo: no model could be fetched; running the small one that ships with lemma,"
         echo "demo: which only tells fairy tales"
@@ -46,7 +48,7 @@ prompt=${PROMPT:-$prompt}
 echo
 echo "> $prompt"
 echo
-build/lemma run "$pack" -n 200 --timings --seed 1 -- "$prompt"
+build/lemma run "$pack" -n 300 --timings --seed 1 -- "$prompt"
 status=$?
 echo
 if [ $status = 0 ]; then
