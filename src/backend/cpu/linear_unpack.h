@@ -8,6 +8,10 @@
 #ifndef LM_CPU_LINEAR_UNPACK_H
 #define LM_CPU_LINEAR_UNPACK_H
 
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
+
 #include "backend/cpu/linear_impl.h"
 
 LM_INLINE float lm_up_float(uint32_t bits)
@@ -40,18 +44,31 @@ LM_INLINE float lm_up_e8m0_half(uint8_t b)
 /* 16 bytes: low nibbles are columns 0 to 15, high nibbles 16 to 31. */
 LM_INLINE void lm_up_nibbles(const uint8_t *p, uint8_t *restrict c)
 {
-    for (int j = 0; j < 16; j++) {
-        c[j] = p[j] & 15;
-        c[j + 16] = p[j] >> 4;
+    const uint64_t low = 0x0f0f0f0f0f0f0f0f;
+    for (int j = 0; j < 16; j += 8) {
+        uint64_t u = lm_u64le(p + j), lo = u & low, hi = u >> 4 & low;
+        memcpy(c + j, &lo, 8);
+        memcpy(c + j + 16, &hi, 8);
     }
 }
 
-/* The same plus a fifth bit each. */
+/* Eight codes of `bits` bits (1 to 7) into the eight bytes of a word: halves,
+ * quarters and eighths move to their places. */
+LM_INLINE uint64_t lm_up_spread(uint64_t u, unsigned bits)
+{
+    const uint64_t one = (1u << bits) - 1, two = (1u << 2 * bits) - 1, four = (1u << 4 * bits) - 1;
+    u = (u & four) | (u << (32 - 4 * bits) & four << 32);
+    u = (u & two * 0x0000000100000001u) | (u << (16 - 2 * bits) & (two << 16) * 0x0000000100000001u);
+    return (u & one * 0x0001000100010001u) | (u << (8 - bits) & (one << 8) * 0x0001000100010001u);
+}
+
+/* A fifth bit for each of 32 codes. */
 LM_INLINE void lm_up_fifth(const uint8_t *high, uint8_t *restrict c)
 {
-    uint32_t h = lm_u32le(high);
-    for (int j = 0; j < 32; j++)
-        c[j] = (uint8_t)(c[j] | (h >> j & 1) << 4);
+    for (int j = 0; j < 32; j += 8) {
+        uint64_t u = lm_u64le(c + j) | lm_up_spread(high[j / 8], 1) << 4;
+        memcpy(c + j, &u, 8);
+    }
 }
 
 /* The 16 codes of IQ4 and of FP4 as unsigned bytes above lm_lin_class.off. */
@@ -66,10 +83,19 @@ LM_INLINE void lm_up_fifth(const uint8_t *high, uint8_t *restrict c)
 static const uint8_t LM_UP_IQ4_CODES[16] = LM_UP_IQ4;
 static const uint8_t LM_UP_FP4_CODES[16] = LM_UP_FP4;
 
+/* Codes (below 16) to table entries; n is a multiple of 16. */
 LM_INLINE void lm_up_table(const uint8_t *table, uint8_t *restrict c, size_t n)
 {
+#ifdef __AVX2__
+    const __m128i t = _mm_loadu_si128((const __m128i *)(const void *)table);
+    for (size_t j = 0; j < n; j += 16) {
+        __m128i *at = (__m128i *)(void *)(c + j);
+        _mm_storeu_si128(at, _mm_shuffle_epi8(t, _mm_loadu_si128(at)));
+    }
+#else
     for (size_t j = 0; j < n; j++)
         c[j] = table[c[j] & 15];
+#endif
 }
 
 /* The eight 6-bit scales and mins of q4_K and q5_K from their 12 bytes. */
@@ -145,15 +171,20 @@ LM_INLINE void lm_up_iq4_xs(const uint8_t *p, uint32_t cols, uint8_t *restrict c
     }
 }
 
-/* A little-endian stream of codes of `bits` bits. */
+/* A little-endian stream of codes of `bits` bits (not 8). */
 LM_INLINE void lm_up_bits(const uint8_t *p, uint32_t cols, unsigned bits, uint8_t *restrict c)
 {
-    const uint64_t mask = (1u << bits) - 1;
-    for (uint32_t i = 0; i < cols; i += 8, p += bits, c += 8) {
+    uint64_t left = (uint64_t)cols * bits / 8;
+    for (; left >= 8; left -= bits, p += bits, c += 8) {
+        uint64_t u = lm_up_spread(lm_u64le(p), bits);
+        memcpy(c, &u, 8);
+    }
+    for (; left; left -= bits, p += bits, c += 8) { /* eight bytes are more than there are */
         uint64_t u = 0;
-        memcpy(&u, p, bits);
-        for (unsigned k = 0; k < 8; k++)
-            c[k] = (uint8_t)(u >> bits * k & mask);
+        for (unsigned i = 0; i < bits; i++)
+            u |= (uint64_t)p[i] << 8 * i;
+        u = lm_up_spread(u, bits);
+        memcpy(c, &u, 8);
     }
 }
 
