@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "base/fail.h"
@@ -121,7 +122,6 @@ static lm_status open_terminal(line_reader *r, lm_error *err)
     (void)el_set(r->el, EL_ADDFN, "lm-paste", "bracketed paste", on_paste);
     (void)el_set(r->el, EL_BIND, "\033[200~", "lm-paste", NULL);
     (void)el_set(r->el, EL_ADDFN, "lm-cancel", "drop the line", on_cancel);
-    (void)el_set(r->el, EL_SETTY, "-d", "intr=", NULL); /* while typing, ctrl-C is a key */
     (void)el_set(r->el, EL_BIND, "^C", "lm-cancel", NULL);
     (void)el_set(r->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
     return LM_OK;
@@ -177,11 +177,20 @@ static const char *raw_line(line_reader *r, size_t *n)
 {
     if (r->el != NULL) {
         int count = 0;
+        struct termios before, typing;
+        bool known = tcgetattr(STDIN_FILENO, &before) == 0;
+        if (known) {
+            typing = before;
+            typing.c_cc[VINTR] = _POSIX_VDISABLE; /* while typing, ctrl-C is a key */
+            (void)tcsetattr(STDIN_FILENO, TCSADRAIN, &typing);
+        }
         (void)fputs("\033[?2004h", stdout); /* bracketed paste on, only while a line is read */
         (void)fflush(stdout);
         const char *line = el_gets(r->el, &count);
         (void)fputs("\033[?2004l", stdout);
         (void)fflush(stdout);
+        if (known)
+            (void)tcsetattr(STDIN_FILENO, TCSADRAIN, &before);
         *n = line != NULL && count > 0 ? (size_t)count : 0;
         return *n > 0 ? line : NULL;
     }

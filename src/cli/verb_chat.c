@@ -260,6 +260,8 @@ static void loop(chat *h, line_reader *lines)
         add_message(h, "user", text, n);
         answer(h);
     }
+    if (!quit && out_is_terminal())
+        out_z("\n"); /* the shell's prompt begins a line */
 }
 
 /* Makes the folder of the history and says where the file is; NULL: none. */
