@@ -15,7 +15,7 @@ CMAKE ?= cmake
 WERROR ?= OFF
 export PACK PROMPT
 
-.PHONY: all demo test models deps install uninstall clean asan ubsan tsan fuzz format lint
+.PHONY: all demo test models deps install clean asan ubsan tsan fuzz format lint
 
 all: build/build.ninja
 	@$(CMAKE) --build build -j $(JOBS) --target lemma_program lemma_docs
@@ -37,8 +37,10 @@ test: build/build.ninja
 	@$(CMAKE) --build build -j $(JOBS)
 	@scripts/test.sh build
 
-install: all
+# The program is linked again where another prefix changes where it looks for the library.
+install: build/build.ninja
 	@$(CMAKE) -DCMAKE_INSTALL_PREFIX=$(prefix) build >/dev/null
+	@$(CMAKE) --build build -j $(JOBS) --target lemma_program lemma_docs
 	@DESTDIR=$(DESTDIR) $(CMAKE) --install build
 
 asan ubsan tsan:
