@@ -73,16 +73,21 @@ typedef enum { WORK, READ, PEAK, QUIT } task;
 static task what;
 static volatile uint64_t sink;
 
+/* Four streams a thread, fetched as the kernels do it: the fastest of several
+ * ways to read. */
 static void read_part(unsigned id)
 {
-    size_t part = n_bytes / n_threads & ~(size_t)511;
-    const uint64_t *p = (const uint64_t *)(const void *)(weights + id * part);
+    size_t part = n_bytes / n_threads & ~(size_t)4095, n = part / 4;
+    const uint8_t *p = weights + id * part;
     uint64_t sum[8] = { 0 };
-    for (size_t i = 0; i < part / 8; i += 64) {
-        __builtin_prefetch(p + i + 512);
-        for (size_t j = 0; j < 64; j++)
-            sum[j % 8] += p[i + j];
-    }
+    for (size_t i = 0; i < n; i += 64)
+        for (size_t s = 0; s < 4; s++) {
+            const uint64_t *from = (const uint64_t *)(const void *)(p + s * n + i);
+            __builtin_prefetch(from + 64);
+            __builtin_prefetch(from + 512, 0, 2);
+            for (size_t j = 0; j < 8; j++)
+                sum[j] += from[j];
+        }
     for (int j = 0; j < 8; j++)
         sink += sum[j];
 }
@@ -302,9 +307,10 @@ int main(int argc, char **argv)
     qsort(peak, rounds, sizeof *peak, by_size);
     printf("%-18s %-5s %s t%u n%-4u", q->name, shape, isa_name, n_threads, n_tokens);
     if (n_tokens == 1)
-        printf("%6.1f GB/s, probe %6.1f, share %5.1f %% (best %5.1f)\n",
+        printf("%6.1f GB/s, probe %6.1f, share %5.1f %%; best %6.1f of best %6.1f, %5.1f %%\n",
                (double)n_bytes / work[rounds / 2] / 1e9, (double)n_bytes / read[rounds / 2] / 1e9,
-               100 * ratio[rounds / 2], 100 * ratio[rounds - 1]);
+               100 * ratio[rounds / 2], (double)n_bytes / work[0] / 1e9, (double)n_bytes / read[0] / 1e9,
+               100 * read[0] / work[0]);
     else
         printf("%7.1f GOP/s (best %7.1f), share of the dot instruction's peak %5.1f %% (best %5.1f)\n",
                ops / work[rounds / 2] / 1e9, ops / work[0] / 1e9, 100 * peak[rounds / 2],

@@ -49,6 +49,14 @@ LM_INLINE void lm_transpose16(__m512i r[16])
         r[i] = t[i];
 }
 
+/* A stream at p: the next lines into L1, and those of the next page (and its
+ * translation) into L2.  Measured: without the second, a fifth is lost. */
+LM_INLINE void lm_prefetch(const uint8_t *p)
+{
+    _mm_prefetch((const char *)p + 512, _MM_HINT_T0);
+    _mm_prefetch((const char *)p + 4096, _MM_HINT_T1);
+}
+
 /* Tables of 64 bytes: f(lane, byte) for four lanes of 16. */
 #define LM_LANE(f, l)                                                                                        \
     f(l, 0), f(l, 1), f(l, 2), f(l, 3), f(l, 4), f(l, 5), f(l, 6), f(l, 7), f(l, 8), f(l, 9), f(l, 10),      \

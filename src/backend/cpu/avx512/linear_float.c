@@ -7,7 +7,7 @@
  * float32 in scratch and multiply tiles of 4 rows by 6 tokens. */
 #include "backend/cpu/avx512/linear_avx512.h"
 
-enum { TILE_ROWS = 4, TILE_TOKENS = 6, AHEAD = 768 };
+enum { TILE_ROWS = 4, TILE_TOKENS = 6 };
 
 LM_INLINE float add_lanes(__m512 v)
 {
@@ -50,7 +50,7 @@ LM_INLINE void rows8(int kind, const uint8_t *const p[8], uint32_t cols, const f
         __m512 v = _mm512_loadu_ps(x + k);
 #pragma GCC unroll 8
         for (int r = 0; r < 8; r++) {
-            _mm_prefetch((const char *)p[r] + (size_t)k * size + AHEAD, _MM_HINT_T0);
+            lm_prefetch(p[r] + (size_t)k * size);
             acc[r] = _mm512_fmadd_ps(load_all(kind, p[r] + (size_t)k * size), v, acc[r]);
         }
     }

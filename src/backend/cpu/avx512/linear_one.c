@@ -115,7 +115,7 @@ LM_INLINE void step(int kind, int bits, const uint8_t *const p[4], int h, int n_
 
 /* Four rows from their first column to their last: dots, and scales unless the
  * format keeps them in planes of their own. */
-LM_INLINE void four_rows(const job *j, int kind, int bits, const uint8_t *p[4], uint32_t quad, size_t ahead)
+LM_INLINE void four_rows(const job *j, int kind, int bits, const uint8_t *p[4], uint32_t quad)
 {
     const int bytes = step_bytes(kind, bits);
     int32_t *dots = j->dots + 16 * quad;
@@ -125,7 +125,7 @@ LM_INLINE void four_rows(const job *j, int kind, int bits, const uint8_t *p[4], 
     for (; k + at <= j->cols; k += at, dots += at / 2, s += at / 2, m += at / 2) {
         for (int r = 0; r < 4; r++)
             for (int line = 0; line < bytes; line += 64)
-                _mm_prefetch((const char *)p[r] + ahead + line, _MM_HINT_T0);
+                lm_prefetch(p[r] + line);
         step(kind, bits, p, 0, 4, j->x + k, j->start + k / 4, dots);
         if (by_256(kind))
             step(kind, bits, p, 1, 4, j->x + k + 128, j->start + k / 4 + 32, dots + 64);
@@ -143,13 +143,13 @@ LM_INLINE void four_rows(const job *j, int kind, int bits, const uint8_t *p[4], 
 }
 
 #define ROWS(name, kind, bits)                                                                               \
-    static LM_NOINLINE void name(const job *j, const uint8_t *p[4], uint32_t quad, size_t ahead)             \
+    static LM_NOINLINE void name(const job *j, const uint8_t *p[4], uint32_t quad)                           \
     {                                                                                                        \
-        four_rows(j, kind, bits, p, quad, ahead);                                                            \
+        four_rows(j, kind, bits, p, quad);                                                                   \
     }
 LM_CODE_FORMATS(ROWS)
 
-typedef void rows_kernel(const job *j, const uint8_t *p[4], uint32_t quad, size_t ahead);
+typedef void rows_kernel(const job *j, const uint8_t *p[4], uint32_t quad);
 static rows_kernel *kernel_of(const lm_quant *q)
 {
 #define CASE(name, kind_of, bits_of)                                                                         \
@@ -217,7 +217,6 @@ void lm_one_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t 
     job j;
     rows_kernel *rows = kernel_of(w->quant);
     bool planes = has_planes((int)w->quant->kind);
-    size_t ahead = 512;
     prepare(&j, w, x, scratch);
     uint32_t each = (row1 - row0 + 3) / 4; /* rows of a stream */
     for (uint32_t i = 0; i < each; i += 4) {
@@ -236,7 +235,7 @@ void lm_one_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t 
                         _mm_prefetch((const char *)w->plane[plane] + (at[s] + 4) * w->stride[plane] + z,
                                      _MM_HINT_T0);
         for (uint32_t quad = 0; quad < 4 && i + quad < each; quad++)
-            rows(&j, p + 4 * quad, quad, ahead);
+            rows(&j, p + 4 * quad, quad);
         if (planes) {
             lm_plane_scales(w, at, 1, j.s);
             if (j.c.mins)
