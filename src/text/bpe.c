@@ -6,6 +6,7 @@
  *
  * Pieces repeat: those of up to 32 bytes are remembered for the length of a call
  * together with where their ids stand in the output. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/fail.h"
@@ -14,7 +15,8 @@
 #include "base/utf8.h"
 #include "text/tok.h"
 
-#define WORD_MAX 32u
+#define WORD_MAX   32u
+#define LONG_PIECE 65536u /* symbols: from here on a table as long as the merges pays */
 
 typedef struct {
     uint64_t hash;
@@ -53,6 +55,14 @@ static word *slot(lm_tok_run *r, const char *s, size_t n, uint64_t *hash)
     return &r->words->w[*hash & r->words->mask];
 }
 
+static void remember(word *w, const char *s, size_t n, uint64_t hash, size_t at, size_t end)
+{
+    if (!w)
+        return;
+    *w = (word){ .hash = hash, .at = at, .n_ids = (uint16_t)(end - at), .n = (uint8_t)n };
+    memcpy(w->s, s, n);
+}
+
 /* ---- merging ---- */
 
 typedef struct {
@@ -63,7 +73,7 @@ typedef struct {
 
 typedef struct {
     uint32_t rank, at; /* position of the left symbol */
-    uint32_t id;       /* what it makes; SPM: bytes of the result */
+    uint32_t n;        /* SPM: bytes of the result */
 } candidate;
 
 typedef struct {
@@ -149,7 +159,7 @@ static void try_pair(merger *m, int32_t left)
         return;
     p = find_pair(m, m->s[left].id, m->s[right].id);
     if (p)
-        push(m, (candidate){ (uint32_t)(p - m->r->t->merges), (uint32_t)left, p->id });
+        push(m, (candidate){ (uint32_t)(p - m->r->t->merges), (uint32_t)left, 0 });
 }
 
 #define GONE UINT32_MAX
@@ -183,30 +193,181 @@ static void merge_few(merger *m)
     }
 }
 
-static void merge(merger *m)
+static bool merge_at(merger *m, uint32_t at, uint32_t rank);
+
+/* ---- long pieces ----
+ *
+ * A text without pre-tokeniser, or a run of one letter, is one piece of millions
+ * of symbols, where a heap is all cache misses.  Candidates then wait in a list
+ * for each rank, and a heap holds the ranks alone.  Within a rank the order is
+ * by position, as before: lists are sorted when their turn comes. */
+
+typedef struct {
+    uint32_t *at;
+    uint32_t n, cap, done;
+    bool sorted, waiting;
+} list;
+
+typedef struct {
+    merger *m;
+    list *of; /* of each rank */
+    uint32_t *ranks;
+    size_t n_ranks, cap_ranks, n_lists;
+    lm_status st;
+} lists;
+
+static void add_rank(lists *w, uint32_t rank)
 {
+    size_t i = w->n_ranks;
+    w->st = lm_grow((void **)&w->ranks, &w->cap_ranks, i + 1, sizeof *w->ranks, w->m->r->err);
+    if (w->st != LM_OK)
+        return;
+    w->n_ranks++;
+    for (; i > 0 && w->ranks[(i - 1) / 2] > rank; i = (i - 1) / 2)
+        w->ranks[i] = w->ranks[(i - 1) / 2];
+    w->ranks[i] = rank;
+    w->of[rank].waiting = true;
+}
+
+static void drop_rank(lists *w)
+{
+    uint32_t last = w->ranks[--w->n_ranks];
+    size_t i = 0;
+    w->of[w->ranks[0]].waiting = false;
+    for (;;) {
+        size_t k = 2 * i + 1;
+        if (k >= w->n_ranks)
+            break;
+        k += k + 1 < w->n_ranks && w->ranks[k + 1] < w->ranks[k];
+        if (w->ranks[k] >= last)
+            break;
+        w->ranks[i] = w->ranks[k];
+        i = k;
+    }
+    w->ranks[i] = last;
+}
+
+static void list_pair(lists *w, int32_t left)
+{
+    const lm_tok_merge *p;
+    list *l;
+    size_t cap;
+    uint32_t rank;
+    if (w->st != LM_OK || left < 0 || w->m->s[left].next < 0)
+        return;
+    p = find_pair(w->m, w->m->s[left].id, w->m->s[w->m->s[left].next].id);
+    if (!p)
+        return;
+    rank = (uint32_t)(p - w->m->r->t->merges);
+    l = &w->of[rank];
+    if (l->n == l->cap) {
+        cap = l->cap;
+        w->st = lm_grow((void **)&l->at, &cap, (size_t)l->n + 1, sizeof *l->at, w->m->r->err);
+        if (w->st != LM_OK)
+            return;
+        l->cap = (uint32_t)cap;
+    }
+    if (l->n == l->done)
+        l->sorted = true;
+    else if (l->at[l->n - 1] > (uint32_t)left)
+        l->sorted = false;
+    l->at[l->n++] = (uint32_t)left;
+    if (!l->waiting)
+        add_rank(w, rank);
+}
+
+static int by_position(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Does the candidates of one rank until one of a lower rank appears.  Ranks of a
+ * trained vocabulary only grow: its lists are done in one go. */
+static void do_rank(lists *w, uint32_t rank)
+{
+    list *l = &w->of[rank];
+    if (!l->sorted)
+        qsort(l->at + l->done, l->n - l->done, sizeof *l->at, by_position);
+    l->sorted = true;
+    while (l->done < l->n && w->ranks[0] == rank && w->st == LM_OK) {
+        uint32_t at = l->at[l->done++];
+        if (!merge_at(w->m, at, rank))
+            continue;
+        list_pair(w, w->m->s[at].prev);
+        list_pair(w, (int32_t)at);
+    }
+    if (l->done < l->n)
+        return;
+    /* nothing was added meanwhile: what a merge makes is longer than its parts */
+    l->n = l->done = 0;
+    if (w->ranks[0] == rank)
+        drop_rank(w);
+}
+
+static lm_status merge_long(merger *m)
+{
+    lists w = { .m = m, .st = LM_OK };
+    size_t turns = 0, n_merges = m->r->t->n_merges;
+    LM_TRY(LM_NEW(&w.of, n_merges + 1, m->r->err));
+    for (size_t i = 0; i + 1 < m->n && w.st == LM_OK; i++)
+        list_pair(&w, (int32_t)i);
+    /* A made-up vocabulary can jump back and forth between ranks without end. */
+    while (w.n_ranks && w.st == LM_OK && turns++ < 16 * (n_merges + 64))
+        do_rank(&w, w.ranks[0]);
+    if (w.n_ranks && w.st == LM_OK) { /* the heap does the rest */
+        for (int32_t i = 0; i >= 0; i = m->s[i].next)
+            try_pair(m, i);
+        while (m->n_heap) {
+            candidate c = pop(m);
+            if (!merge_at(m, c.at, c.rank))
+                continue;
+            try_pair(m, m->s[c.at].prev);
+            try_pair(m, (int32_t)c.at);
+        }
+    }
+    for (size_t i = 0; i < n_merges; i++)
+        lm_free(w.of[i].at);
+    lm_free(w.of);
+    lm_free(w.ranks);
+    return w.st;
+}
+
+/* Merges the pair behind symbol `at` if it is still the one of `rank`. */
+static bool merge_at(merger *m, uint32_t at, uint32_t rank)
+{
+    symbol *l = &m->s[at];
+    const lm_tok_merge *p;
+    if (l->id == GONE || l->next < 0)
+        return false;
+    p = find_pair(m, l->id, m->s[l->next].id);
+    if (!p || (uint32_t)(p - m->r->t->merges) != rank)
+        return false;
+    m->s[l->next].id = GONE;
+    unlink_right(m, l);
+    l->id = p->id;
+    return true;
+}
+
+static lm_status merge(merger *m)
+{
+    if (m->n > LONG_PIECE)
+        return merge_long(m);
     if (m->n <= 4) {
         if (m->n)
             merge_few(m);
-        return;
+        return LM_OK;
     }
     for (size_t i = 0; i + 1 < m->n; i++)
         try_pair(m, (int32_t)i);
     while (m->n_heap) {
         candidate c = pop(m);
-        symbol *l = &m->s[c.at];
-        const lm_tok_merge *p;
-        if (l->id == GONE || l->next < 0)
+        if (!merge_at(m, c.at, c.rank))
             continue;
-        p = find_pair(m, l->id, m->s[l->next].id);
-        if (!p || p->id != c.id)
-            continue;
-        m->s[l->next].id = GONE;
-        unlink_right(m, l);
-        l->id = c.id;
-        try_pair(m, l->prev);
+        try_pair(m, m->s[c.at].prev);
         try_pair(m, (int32_t)c.at);
     }
+    return LM_OK;
 }
 
 static lm_status write_ids(merger *m)
@@ -336,7 +497,7 @@ static lm_status whole_word(lm_tok_run *r, const char *s, size_t n, int32_t *id)
     return LM_OK;
 }
 
-lm_status lm_bpe_run(lm_tok_run *r, const char *s, size_t n)
+static lm_status one_word(lm_tok_run *r, const char *s, size_t n)
 {
     uint64_t hash = 0;
     word *w = slot(r, s, n, &hash);
@@ -358,11 +519,35 @@ lm_status lm_bpe_run(lm_tok_run *r, const char *s, size_t n)
     /* with affixes a character can become at most four byte symbols all the same */
     LM_TRY(room(r, n + 1, &m));
     LM_TRY(r->t->bytes_last ? byte_symbols(&m, s, n) : char_symbols(&m, s, n));
-    merge(&m);
+    LM_TRY(merge(&m));
     LM_TRY(write_ids(&m));
-    if (w) {
-        *w = (word){ .hash = hash, .at = at, .n_ids = (uint16_t)(r->out->n - at), .n = (uint8_t)n };
-        memcpy(w->s, s, n);
+    remember(w, s, n, hash, at, r->out->n);
+    return LM_OK;
+}
+
+/* Where no entry has U+2581 behind another character, no merge crosses that
+ * border: each side is a piece of its own, small and likely seen before. */
+static size_t word_end(const char *s, size_t n)
+{
+    bool text = false;
+    for (size_t i = 0; i < n;) {
+        bool space = n - i >= 3 && memcmp(s + i, "\xe2\x96\x81", 3) == 0;
+        if (space && text)
+            return i;
+        text = !space;
+        i += space ? 3 : 1;
+    }
+    return n;
+}
+
+lm_status lm_bpe_run(lm_tok_run *r, const char *s, size_t n)
+{
+    size_t end;
+    if (!(r->t->h->flags & LM_TM_WORDS))
+        return one_word(r, s, n);
+    for (; n; s += end, n -= end) {
+        end = word_end(s, n);
+        LM_TRY(one_word(r, s, end));
     }
     return LM_OK;
 }
@@ -385,11 +570,17 @@ static void try_text(merger *m, int32_t left)
     push(m, (candidate){ ((const uint32_t *)t->scores)[id], (uint32_t)left, n });
 }
 
-lm_status lm_spm_run(lm_tok_run *r, const char *s, size_t n)
+static lm_status spm_word(lm_tok_run *r, const char *s, size_t n)
 {
+    uint64_t hash = 0;
+    word *w = slot(r, s, n, &hash);
+    size_t at = r->out->n;
     merger m = { 0 };
-    if (n == 0)
+    if (w && w->n == n && w->hash == hash && memcmp(w->s, s, n) == 0) {
+        for (size_t i = 0; i < w->n_ids; i++)
+            LM_TRY(lm_tok_push(r->out, r->out->ids[w->at + i], r->err));
         return LM_OK;
+    }
     LM_TRY(room(r, n, &m));
     m.text = s;
     for (size_t i = 0, len; i < n; i += len) {
@@ -401,11 +592,11 @@ lm_status lm_spm_run(lm_tok_run *r, const char *s, size_t n)
     while (m.n_heap) {
         candidate c = pop(&m);
         symbol *l = &m.s[c.at];
-        if (l->id == 0 || l->next < 0 || l->id + m.s[l->next].id != c.id)
+        if (l->id == 0 || l->next < 0 || l->id + m.s[l->next].id != c.n)
             continue;
         m.s[l->next].id = 0;
         unlink_right(&m, l);
-        l->id = c.id;
+        l->id = c.n;
         try_text(&m, l->prev);
         try_text(&m, (int32_t)c.at);
     }
@@ -419,6 +610,16 @@ lm_status lm_spm_run(lm_tok_run *r, const char *s, size_t n)
             id = r->t->byte_fallback[(unsigned char)s[m.s[i].at + k]];
             LM_TRY(id >= 0 ? lm_tok_push(r->out, id, r->err) : lm_tok_unk(r));
         }
+    }
+    remember(w, s, n, hash, at, r->out->n);
+    return LM_OK;
+}
+
+lm_status lm_spm_run(lm_tok_run *r, const char *s, size_t n)
+{
+    for (size_t end; n; s += end, n -= end) {
+        end = r->t->h->flags & LM_TM_WORDS ? word_end(s, n) : n;
+        LM_TRY(spm_word(r, s, end));
     }
     return LM_OK;
 }

@@ -518,7 +518,7 @@ lm_status lm_detok_push(lm_detok *d, int32_t id, lm_str *out, lm_error *err)
 {
     const lm_tokenizer *t = d->t;
     size_t n;
-    const char *s = id < 0 ? NULL : lm_tok_text(t, (uint32_t)id, &n);
+    const char *s = id < 0 ? NULL : lm_tok_decode_text(t, (uint32_t)id, &n);
     if (id < 0 || (uint32_t)id >= t->h->n_vocab)
         return lm_fail(err, LM_ERR_USAGE, "the token id %d is outside the vocabulary, allowed are 0 to %u",
                        id, t->h->n_vocab - 1);

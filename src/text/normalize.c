@@ -282,10 +282,16 @@ typedef struct {
     uint32_t order;
 } mark;
 
+static int class_of(int32_t c)
+{
+    int k = utf8proc_get_property(c)->combining_class;
+    return k && lm_uni_differs(LM_UNI_ORDER, (uint32_t)c) ? 0 : k;
+}
+
 static int by_class(const void *a, const void *b)
 {
     const mark *x = a, *y = b;
-    int d = utf8proc_get_property(x->c)->combining_class - utf8proc_get_property(y->c)->combining_class;
+    int d = class_of(x->c) - class_of(y->c);
     return d ? d : (x->order > y->order) - (x->order < y->order);
 }
 
@@ -330,7 +336,7 @@ static lm_status normalise_stretch(const char *p, size_t n, size_t from, bool co
         buf->n += (size_t)k;
     }
     for (size_t i = 0, k; i < buf->n; i = k + (k == i)) {
-        for (k = i; k < buf->n && utf8proc_get_property(buf->c[k])->combining_class; k++)
+        for (k = i; k < buf->n && class_of(buf->c[k]); k++)
             ;
         if (k - i > 1)
             LM_TRY(order_marks(buf->c + i, k - i, err));

@@ -39,7 +39,6 @@ struct lm_pre {
 
 static const char BYTE_LEVEL[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
-static const char WORDS[] = "[\\w\\x{200c}\\x{200d}]+|[^\\w\\s\\x{200c}\\x{200d}]+"; /* \w with the joiners */
 
 /* ---- compile ---- */
 
@@ -147,9 +146,6 @@ static lm_status read_step(lm_pre *s, const json_t *def, lm_tok_regex_set *regex
         s->kind = P_SCRIPTS;
     } else if (strcmp(type, "Whitespace") == 0) {
         s->kind = P_WHITESPACE;
-        s->how = REMOVED;
-        s->invert = true;
-        return lm_tok_regex_add(regexes, WORDS, sizeof WORDS - 1, &s->re, err);
     } else if (strcmp(type, "WhitespaceSplit") == 0) {
         s->kind = P_WHITESPACE_SPLIT;
     } else {
@@ -320,6 +316,27 @@ static void by_length(cutter *c)
     }
 }
 
+/* Runs of word characters and runs of what is neither word nor space. */
+static void by_words(cutter *c)
+{
+    uint32_t at = c->first;
+    while (at < c->end) {
+        uint32_t first = at;
+        int class = -1; /* 0: space, 1: word, 2: other */
+        while (at < c->end) {
+            size_t len;
+            uint32_t ch = lm_utf8_get(c->text + at, c->end - at, &len);
+            int k = lm_uni_space(ch) ? 0 : lm_uni_word(ch) ? 1 : 2;
+            if (class >= 0 && k != class)
+                break;
+            class = k;
+            at += (uint32_t)len;
+        }
+        if (class > 0)
+            emit(c, first, at);
+    }
+}
+
 /* The reference cuts where a script begins that differs from the last one, and
  * what stands before the first such border is lost; both are kept as they are. */
 static void by_script(cutter *c)
@@ -417,8 +434,8 @@ static lm_status cut(lm_tok_run *r, const lm_pre *s, const char *text, const lm_
         case P_SCRIPTS: by_script(&c); break;
         case P_BERT:
         case P_WHITESPACE_SPLIT: by_char(&c, lm_uni_space); break;
+        case P_WHITESPACE: by_words(&c); break;
         case P_SPLIT:
-        case P_WHITESPACE:
         case P_BYTES:
             if (s->re)
                 by_regex(&c);

@@ -43,13 +43,15 @@ enum { /* lm_tok_header.flags */
        LM_TM_BYTE_FALLBACK = 1,
        LM_TM_FUSE_UNK = 2,
        LM_TM_IGNORE_MERGES = 4,
-       LM_TM_UNK_MISSING = 8, /* unk_token is named and not in the vocabulary: an error once it is needed */
+       LM_TM_WORDS = 16,      /* no entry has U+2581 behind another character */
+    LM_TM_UNK_MISSING = 8, /* unk_token is named and not in the vocabulary: an error once it is needed */
 };
 
 enum { /* section LM_TS_KIND: one byte an id; 0 is a hole */
        LM_TK_MODEL = 1,
        LM_TK_ADDED = 2,
        LM_TK_SPECIAL = 4,
+    LM_TK_RESPELT = 8, /* decoded as its normalised spelling, which differs */
 };
 
 enum { /* lm_tok_added.flags */
@@ -75,6 +77,7 @@ enum {
     LM_TS_BYTES,    /* int32_t[256]: ids of the byte alphabet, then int32_t[256]: of <0x00> … */
     LM_TS_PIPELINE, /* JSON: normalizer, pre_tokenizer, post_processor, decoder */
     LM_TS_CHARSMAP, /* Precompiled maps one after the other, each behind its uint32_t length */
+    LM_TS_SPELLINGS, /* bytes: added tokens as the normaliser writes them */
     LM_TS_N
 };
 
@@ -93,6 +96,7 @@ typedef struct {
 typedef struct {
     int32_t id;
     uint32_t flags;
+    uint32_t at, n; /* normalised spelling in LM_TS_SPELLINGS */
 } lm_tok_added;
 
 typedef struct {
@@ -133,7 +137,8 @@ struct lm_tokenizer {
     const lm_tok_node *trie, *raw, *norm_trie;
     size_t n_trie, n_raw, n_norm_trie;
     const lm_tok_added *added;
-    size_t n_added;
+    size_t n_added, n_spellings;
+    const char *spellings;
     const int32_t *byte_ids, *byte_fallback;
     uint32_t raw_first[8], norm_first[8]; /* which bytes begin an added token */
 
@@ -199,6 +204,7 @@ typedef struct {
 lm_status lm_tok_attach(lm_tokenizer *t, const uint8_t *image, size_t n, lm_error *err) LM_NODISCARD;
 int32_t lm_tok_find(const lm_tokenizer *t, const char *s, size_t n, unsigned kinds);
 const char *lm_tok_text(const lm_tokenizer *t, uint32_t id, size_t *n);
+const char *lm_tok_decode_text(const lm_tokenizer *t, uint32_t id, size_t *n);
 const lm_tok_merge *lm_tok_find_merge(const lm_tokenizer *t, uint32_t left, uint32_t right);
 /* Child of node `at` for `byte`, 0: none (the root is node 0 and nobody's child). */
 uint32_t lm_tok_child(const lm_tok_node *nodes, size_t n, uint32_t at, uint8_t byte);
@@ -256,6 +262,8 @@ typedef enum {
     LM_UNI_NONSPACING,
     LM_UNI_OTHER,
     LM_UNI_COMPAT,
+    LM_UNI_ORDER,
+    LM_UNI_WORD,
 } lm_uni_question;
 bool lm_uni_differs(lm_uni_question q, uint32_t c); /* the reference and utf8proc */
 bool lm_uni_space(uint32_t c);                      /* White_Space */

@@ -370,6 +370,27 @@ static lm_status add_merges(lm_tok_build *b, lm_str *image, lm_error *err)
     return LM_OK;
 }
 
+/* Whether a text may be cut before each U+2581 that follows another character. */
+static bool words_stand_alone(const lm_tok_build *b)
+{
+    const entry *space = find(b, "\xe2\x96\x81", 3);
+    if (!space || !(space->kind & LM_TK_MODEL) || b->h.prefix[0] || b->h.suffix[0] ||
+        (b->h.flags & LM_TM_IGNORE_MERGES))
+        return false;
+    for (size_t i = 0; i < b->n; i++) {
+        const char *s = b->text.s + b->e[i].at;
+        bool text = false;
+        for (size_t k = 0; (b->e[i].kind & LM_TK_MODEL) && k < b->e[i].n;) {
+            bool is_space = b->e[i].n - k >= 3 && memcmp(s + k, "\xe2\x96\x81", 3) == 0;
+            if (is_space && text)
+                return false;
+            text = !is_space;
+            k += is_space ? 3 : 1;
+        }
+    }
+    return true;
+}
+
 static lm_status add_unigram_trie(lm_tok_build *b, lm_str *image, lm_error *err)
 {
     key *k = NULL;
@@ -398,7 +419,8 @@ static lm_status add_added(lm_tok_build *b, lm_str *image, const lm_norm *norm, 
     lm_tok_added *list = NULL;
     key *raw = NULL, *cooked = NULL;
     lm_tok_node *node = NULL;
-    lm_str *spelling = NULL;
+    lm_str *spelling = NULL, all = { 0 };
+    uint8_t *kind = (uint8_t *)image->s + b->h.section[LM_TS_KIND].at;
     size_t n_raw = 0, n_cooked = 0, n_list = 0, n_nodes = 0;
     lm_tokenizer fake = { .norm = (lm_norm *)norm, .n_norm = n_norm };
     lm_tok_run run = { .t = &fake, .err = err };
@@ -427,9 +449,20 @@ static lm_status add_added(lm_tok_build *b, lm_str *image, const lm_norm *norm, 
             } else {
                 raw[n_raw++] = (key){ s, a->n, (int32_t)n_list };
             }
-            list[n_list++] = (lm_tok_added){ a->id, a->flags };
+            list[n_list] = (lm_tok_added){ .id = a->id, .flags = a->flags, .at = (uint32_t)all.n };
+            if (a->flags & LM_TA_NORMALIZED) {
+                bool same = spelling[i].n == a->n && memcmp(lm_str_z(&spelling[i]), s, a->n) == 0;
+                list[n_list].n = (uint32_t)spelling[i].n;
+                lm_str_add(&all, lm_str_z(&spelling[i]), spelling[i].n);
+                if (!same && (uint32_t)a->id < b->h.n_vocab)
+                    kind[a->id] |= LM_TK_RESPELT;
+            }
+            n_list++;
         }
     }
+    if ((st = lm_str_status(&all, err)) != LM_OK)
+        goto out;
+    section(&b->h, image, LM_TS_SPELLINGS, lm_str_z(&all), all.n);
     section(&b->h, image, LM_TS_ADDED, list, n_list * sizeof *list);
     if ((st = make_trie(raw, n_raw, &node, &n_nodes, err)) != LM_OK)
         goto out;
@@ -442,6 +475,7 @@ static lm_status add_added(lm_tok_build *b, lm_str *image, const lm_norm *norm, 
 out:
     for (size_t i = 0; spelling && i < b->n_added; i++)
         lm_str_clear(&spelling[i]);
+    lm_str_clear(&all);
     lm_tok_sink_clear(&run.norm[0]);
     lm_tok_sink_clear(&run.norm[1]);
     lm_tok_match_clear(&run.match);
@@ -528,6 +562,8 @@ lm_status lm_tok_build_finish(lm_tok_build *b, json_t *pipeline, uint8_t **out, 
     if (b->n == 0)
         return lm_fail(err, LM_ERR_CORRUPT, "%s: the vocabulary is empty", b->name);
     memcpy(b->h.magic, "LMTOKIMG", 8);
+    if ((b->h.model == LM_TOK_BPE || b->h.model == LM_TOK_SPM) && words_stand_alone(b))
+        b->h.flags |= LM_TM_WORDS;
     lm_str_add(&image, (const char *)&b->h, sizeof b->h);
     if ((st = add_vocabulary(b, &image, err)) != LM_OK || (st = add_merges(b, &image, err)) != LM_OK)
         goto out;
@@ -538,6 +574,8 @@ lm_status lm_tok_build_finish(lm_tok_build *b, json_t *pipeline, uint8_t **out, 
         (st = take_charsmaps(&maps, json_object_get(pipeline, "normalizer"), 0, &n_maps, err)) != LM_OK)
         goto out;
     section(&b->h, &image, LM_TS_CHARSMAP, lm_str_z(&maps), maps.n);
+    if ((st = lm_str_status(&image, err)) != LM_OK)
+        goto out;
     st = lm_norm_compile(&norm, &n_norm, json_object_get(pipeline, "normalizer"), (const uint8_t *)maps.s,
                          maps.n, &regexes, err);
     if (st != LM_OK || (st = add_added(b, &image, norm, n_norm, err)) != LM_OK)

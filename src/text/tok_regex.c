@@ -1,7 +1,7 @@
 /* text/tok_regex.c - Oniguruma's patterns under PCRE2.
  *
  * What differs and is rewritten:
- *   \s \w \d \h       Unicode White_Space, Alphabetic + M + Nd + Pc, Nd, hexadecimal digits
+ *   \s \w \d \h \b    Unicode White_Space, Alphabetic + M + Nd + Pc, Nd, hexadecimal digits
  *   ^ $               always at line ends (PCRE2_MULTILINE); . never matches \n
  *   (?m               is (?s
  *   X{n,m}+           is (?:X{n,m})+, not possessive
@@ -193,6 +193,15 @@ static lm_status escape(reader *r, bool in_class)
             return bad(r, "\\W inside a class is not supported");
         lm_str_addf(r->out, "[^%s]", WORD);
         return LM_OK;
+    case 'b':
+    case 'B':
+        if (in_class)
+            break;
+        lm_str_addf(r->out,
+                    c == 'b' ? "(?:(?<=[%s])(?![%s])|(?<![%s])(?=[%s]))"
+                             : "(?:(?<=[%s])(?=[%s])|(?<![%s])(?![%s]))",
+                    WORD, WORD, WORD, WORD);
+        return LM_OK;
     case 'h': lm_str_addz(r->out, in_class ? "0-9a-fA-F" : "[0-9a-fA-F]"); return LM_OK;
     case 'H':
         if (in_class)
@@ -215,6 +224,39 @@ static lm_status escape(reader *r, bool in_class)
     lm_str_addc(r->out, '\\');
     lm_str_addc(r->out, c);
     return LM_OK;
+}
+
+/* [:name:] behind its '['; false: it is none. */
+static bool posix_class(reader *r, lm_str *items)
+{
+    static const struct {
+        const char *name, *is;
+    } known[] = { { "alpha", "\\p{Alphabetic}" },
+                  { "alnum", "\\p{Alphabetic}\\p{Nd}" },
+                  { "upper", "\\p{Uppercase}" },
+                  { "lower", "\\p{Lowercase}" },
+                  { "digit", "\\p{Nd}" },
+                  { "punct", "\\p{P}$+<=>^`|~" },
+                  { "space", SPACE },
+                  { "word", WORD },
+                  { "cntrl", "\\p{Cc}" },
+                  { "xdigit", "0-9a-fA-F" },
+                  { "blank", "\\p{Zs}\\x09" } };
+    const char *name = r->s + r->at + 1, *e = memchr(r->s + r->at, ']', r->n - r->at);
+    size_t n;
+    if (!e || e - name < 2 || e[-1] != ':')
+        return false;
+    n = (size_t)(e - 1 - name);
+    r->at += n + 3;
+    for (size_t i = 0; i < LM_LEN(known); i++)
+        if (strlen(known[i].name) == n && memcmp(known[i].name, name, n) == 0) {
+            lm_str_addz(items, known[i].is);
+            return true;
+        }
+    lm_str_addz(items, "[:"); /* as PCRE2 reads it */
+    lm_str_add(items, name, n);
+    lm_str_addz(items, ":]");
+    return true;
 }
 
 /* One class, behind its '['.  Written as [items], or when it has parts (nested
@@ -250,14 +292,8 @@ static lm_status class_(reader *r, unsigned depth) // NOLINT(misc-no-recursion):
                 r->at++;
                 break;
             }
-            if (c == '[' && r->at < r->n && r->s[r->at] == ':') {
-                const char *e = memchr(r->s + r->at, ']', r->n - r->at);
-                if (e && e[-1] == ':') {
-                    lm_str_add(&items, r->s + r->at - 1, (size_t)(e - (r->s + r->at)) + 2);
-                    r->at = (size_t)(e - r->s) + 1;
-                    continue;
-                }
-            }
+            if (c == '[' && r->at < r->n && r->s[r->at] == ':' && posix_class(r, &items))
+                continue;
             if (c == '[') {
                 r->out = &nested;
                 if (nested.n)

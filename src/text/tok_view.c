@@ -70,6 +70,7 @@ lm_status lm_tok_attach(lm_tokenizer *t, const uint8_t *image, size_t n, lm_erro
     t->n_raw /= sizeof *t->raw;
     t->n_norm_trie /= sizeof *t->norm_trie;
     t->n_added /= sizeof *t->added;
+    t->spellings = section(h, image, LM_TS_SPELLINGS, &t->n_spellings);
     first_bytes(t->raw, t->n_raw, t->raw_first);
     first_bytes(t->norm_trie, t->n_norm_trie, t->norm_first);
     t->byte_ids = section(h, image, LM_TS_BYTES, &bytes);
@@ -109,6 +110,18 @@ const char *lm_tok_text(const lm_tokenizer *t, uint32_t id, size_t *n)
         return NULL;
     *n = end - first;
     return t->text + first;
+}
+
+const char *lm_tok_decode_text(const lm_tokenizer *t, uint32_t id, size_t *n)
+{
+    const char *s = lm_tok_text(t, id, n);
+    if (s && (t->kind[id] & LM_TK_RESPELT))
+        for (size_t i = 0; i < t->n_added; i++)
+            if (t->added[i].id == (int32_t)id && lm_inside(t->added[i].at, t->added[i].n, t->n_spellings)) {
+                *n = t->added[i].n;
+                return t->spellings + t->added[i].at;
+            }
+    return s;
 }
 
 int32_t lm_tok_find(const lm_tokenizer *t, const char *s, size_t n, unsigned kinds)

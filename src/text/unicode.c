@@ -59,10 +59,8 @@ bool lm_uni_other(uint32_t c)
             k == UTF8PROC_CATEGORY_CS) != lm_uni_differs(LM_UNI_OTHER, c);
 }
 
-bool lm_uni_word(uint32_t c)
+static bool looks_like_word(uint32_t c)
 {
-    if (c < 0x80)
-        return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
     if (c == 0x200c || c == 0x200d) /* joiners */
         return true;
     /* Other_Alphabetic beyond letters and marks: circled and squared letters */
@@ -83,6 +81,13 @@ bool lm_uni_word(uint32_t c)
     case UTF8PROC_CATEGORY_PC: return true;
     default: return false;
     }
+}
+
+bool lm_uni_word(uint32_t c)
+{
+    if (c < 0x80)
+        return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+    return looks_like_word(c) != lm_uni_differs(LM_UNI_WORD, c);
 }
 
 bool lm_uni_chinese(uint32_t c)
