@@ -69,18 +69,41 @@ static void prepare(job *j, const lm_matrix *w, const uint8_t *x, uint8_t *scrat
     }
 }
 
-LM_INLINE __m512i merge32(__m512i a, __m512i b)
+/* Sums of neighbours of a and b where all fit 16 bits: one shuffle instead of
+ * two.  A lane of [a0 a1 a2 a3], [b0 b1 b2 b3] gives [a01 a23 b01 b23]. */
+LM_INLINE __m512i merge16(__m512i a, __m512i b)
 {
-    return _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    return _mm512_madd_epi16(_mm512_packs_epi32(a, b), _mm512_set1_epi16(1));
 }
 
-LM_INLINE __m512i merge64(__m512i a, __m512i b)
+/* The same without that. */
+LM_INLINE __m512i merge_pairs(__m512i a, __m512i b)
 {
-    return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    __m512 fa = _mm512_castsi512_ps(a), fb = _mm512_castsi512_ps(b);
+    return _mm512_add_epi32(_mm512_castps_si512(_mm512_shuffle_ps(fa, fb, 0x88)),
+                            _mm512_castps_si512(_mm512_shuffle_ps(fa, fb, 0xdd)));
+}
+
+/* The largest |code - off|, 0 where sums of products do not matter here. */
+LM_INLINE int largest(int kind, int bits)
+{
+    switch (kind) {
+    case LM_Q_AFFINE: return (1 << bits) - 1;
+    case LM_Q_Q4_0: return 8;
+    case LM_Q_Q5_0: return 16;
+    case LM_Q_MXFP4:
+    case LM_Q_MLX_MXFP4: return 12;
+    case LM_Q_Q4_1:
+    case LM_Q_Q4_K: return 15;
+    case LM_Q_Q5_1:
+    case LM_Q_Q5_K: return 31;
+    default: return 128;
+    }
 }
 
 /* 128 columns of four rows -> dots [4 blocks][rows].  Everything but the
- * pointers is constant where this is inlined. */
+ * pointers is constant where this is inlined.
+ * long: three ways to add up lanes, by what fits 16 bits */
 LM_INLINE void step(int kind, int bits, const uint8_t *const p[4], int h, int n_blocks, const int8_t *x,
                     const int32_t *start, int32_t *dots)
 {
@@ -91,15 +114,25 @@ LM_INLINE void step(int kind, int bits, const uint8_t *const p[4], int h, int n_
                       kind == LM_Q_Q5_K;
     const __m512i from0 = zero ? _mm512_setzero_si512() : start0, from1 = zero ? from0 : start1;
     const __m512i both = zero ? from0 : _mm512_add_epi32(start0, start1);
+    const int product = largest(kind, bits) * 127; /* times how many fit 16 bits? */
+    const bool four = 4 * product < 32768, eight = 8 * product < 32768, sixteen = 16 * product < 32768;
     __m512i v[4];
+    if (o == EVEN_ODD || o == HALVES) { /* four lanes a block already */
+#pragma GCC unroll 4
+        for (int r = 0; r < 4; r++) {
+            __m512i v0, v1;
+            load_codes(kind, bits, p[r], h, n_blocks, &v0, &v1);
+            v[r] = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(both, v0, x0), v1, x1);
+        }
+        __m512i a = eight ? merge16(v[0], v[1]) : merge_pairs(v[0], v[1]);
+        __m512i b = eight ? merge16(v[2], v[3]) : merge_pairs(v[2], v[3]);
+        _mm512_store_si512(dots, sixteen ? merge16(a, b) : merge_pairs(a, b));
+        return;
+    }
 #pragma GCC unroll 4
     for (int r = 0; r < 4; r++) {
         __m512i v0, v1;
         load_codes(kind, bits, p[r], h, n_blocks, &v0, &v1);
-        if (o == EVEN_ODD || o == HALVES) { /* four lanes a block already */
-            v[r] = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(both, v0, x0), v1, x1);
-            continue;
-        }
         v0 = _mm512_dpbusd_epi32(from0, v0, x0);
         v1 = _mm512_dpbusd_epi32(from1, v1, x1);
         if (kind == LM_Q_Q6_K) {
@@ -108,9 +141,14 @@ LM_INLINE void step(int kind, int bits, const uint8_t *const p[4], int h, int n_
             v0 = _mm512_mullo_epi32(v0, s0);
             v1 = _mm512_mullo_epi32(v1, s1);
         }
-        v[r] = _mm512_add_epi32(_mm512_shuffle_i32x4(v0, v1, 0x88), _mm512_shuffle_i32x4(v0, v1, 0xdd));
+        v[r] = four ? merge16(v0, v1) : merge_pairs(v0, v1);
     }
-    _mm512_store_si512(dots, merge64(merge32(v[0], v[1]), merge32(v[2], v[3])));
+    /* a lane: [row][v0, v1]; lanes 0 1 and 2 3 belong together */
+    __m512i a = eight ? merge16(v[0], v[1]) : merge_pairs(v[0], v[1]);
+    __m512i b = eight ? merge16(v[2], v[3]) : merge_pairs(v[2], v[3]);
+    __m512i sum = _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
+    const __m512i to = _mm512_setr_epi32(0, 2, 8, 10, 4, 6, 12, 14, 1, 3, 9, 11, 5, 7, 13, 15);
+    _mm512_store_si512(dots, _mm512_permutexvar_epi32(to, sum));
 }
 
 /* Four rows from their first column to their last: dots, and scales unless the
