@@ -176,7 +176,18 @@ LM_INLINE __m512i load_nibbles(int kind, const uint8_t *p, int h, int n_blocks)
     case LM_Q_MLX_MXFP4: return lm_load(p, 16 * n_blocks);
     case LM_Q_Q4_K: return _mm512_loadu_si512(p + 16 + 64 * h);
     case LM_Q_IQ4_XS: return _mm512_loadu_si512(p + 8 + 64 * h);
-    default: return gather(load_raw(p, blocks_of(kind).bytes, n_blocks), places_of(kind).codes);
+    default: {
+        const int bytes = blocks_of(kind).bytes, at = bytes - 16;
+        if (n_blocks < 4)
+            return gather(load_raw(p, bytes, n_blocks), places_of(kind).codes);
+        __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(const void *)(p + at)));
+        v = _mm512_mask_broadcast_i32x4(v, 0x00f0,
+                                        _mm_loadu_si128((const __m128i *)(const void *)(p + bytes + at)));
+        v = _mm512_mask_broadcast_i32x4(v, 0x0f00,
+                                        _mm_loadu_si128((const __m128i *)(const void *)(p + 2 * bytes + at)));
+        return _mm512_mask_broadcast_i32x4(
+            v, 0xf000, _mm_loadu_si128((const __m128i *)(const void *)(p + 3 * bytes + at)));
+    }
     }
 }
 
