@@ -4,6 +4,14 @@
  * also leaves a sentence there: what failed, the value seen, the value allowed.
  * The library never prints, logs, exits or aborts.
  *
+ * In all headers: the lm_error is the caller's, zeroed before the first call; it
+ * may be NULL; a struct that holds a failure keeps it (the first one wins), so
+ * zero it before it is used again.  A call borrows its arguments unless it says
+ * otherwise: "keeps" (the caller holds it alive until close), "gives" (the
+ * caller's now, freed as the text says).  Of a call that fails nothing is given,
+ * and nothing changed unless the text says what did.  Any call that returns a
+ * status may return LM_ERR_NOMEM.
+ *
  * Threads: an lm_error belongs to one thread at a time; the functions may be
  * called from any thread.
  */
@@ -61,13 +69,14 @@ typedef struct {
     char hint[160];   /* what to do, or "" */
 } lm_error;
 
-/* "CORRUPT" and the like; "?" for a number that is no status. */
+/* "CORRUPT" and the like; "?" for a number that is no status.  Constant. */
 LM_API const char *lm_status_name(lm_status status);
-/* The second column of the table. */
+/* The second column of the table.  Constant. */
 LM_API const char *lm_status_text(lm_status status);
 /* Exit code of the command line for `status`: 0, 1 failed, 2 usage, 3 pack,
  * 4 unsupported, 5 resources, 6 state, 130 interrupted. */
 LM_API int lm_status_exit_code(lm_status status);
+/* The fourth column of the table. */
 LM_API int lm_status_http(lm_status status);
 
 #ifdef __cplusplus

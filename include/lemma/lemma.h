@@ -1,7 +1,9 @@
 /* lemma/lemma.h - everything: include this one.
  *
- * lemma runs, remembers and trains language models on one's own machine.  Start
- * with lemma/model.h and examples/hello.c. */
+ * lemma runs language models on one's own machine.  Start with lemma/model.h and
+ * examples/hello.c; lemma/error.h has the words that all headers use.
+ *
+ * Threads: any thread. */
 #ifndef LM_LEMMA_H
 #define LM_LEMMA_H
 
@@ -16,9 +18,11 @@
 extern "C" {
 #endif
 
-LM_API const char *lm_version(void); /* "0.1.0" */
+LM_API const char *lm_version(void); /* "0.1.0"; constant */
 /* Called once by a program (never by the library): a weights file that is cut or
- * fails while it is mapped then gives LM_ERR_IO instead of ending the process. */
+ * fails while it is mapped then gives LM_ERR_IO instead of ending the process.
+ * Installs a handler of SIGBUS for the whole process; a SIGBUS elsewhere stays
+ * fatal.  LM_ERR_IO when the system refuses the handler. */
 LM_API lm_status lm_guard_mappings(lm_error *err);
 
 #ifdef __cplusplus

@@ -8,8 +8,10 @@
  * nothing else, bit for bit on one machine (N1): not on chunks, other sessions
  * in the step, or threads.
  *
+ * Trust:   packs are hostile.
  * Threads: a model and all its sessions belong to one thread at a time, except
- * lm_session_cancel(), which any thread may call.
+ * lm_session_cancel(), which any thread may call.  The model has threads of its
+ * own to compute with; callbacks come on the caller's thread.
  */
 #ifndef LM_MODEL_H
 #define LM_MODEL_H
@@ -38,13 +40,18 @@ typedef struct {
     const char *cache_dir; /* as in lm_text_open(); NULL: none; default "" */
 } lm_model_options;
 
+/* Fills `out`; fields are changed afterwards. */
 LM_API void lm_model_defaults(lm_model_options *out);
-/* `pack` is a path or a name.  Memory is checked before anything is loaded:
- * LM_ERR_NOMEM says what is needed and what there is. */
+/* `pack` is a path or a name; `options` NULL: the defaults.  Gives *out, closed
+ * with lm_model_close().  Memory is checked before anything is loaded:
+ * LM_ERR_NOMEM says what is needed and what there is.  LM_ERR_NOT_FOUND, TRUNCATED
+ * and CORRUPT are about the pack, LM_ERR_UNSUPPORTED names the first family,
+ * format or operation that cannot be run, LM_ERR_USAGE an option. */
 LM_API lm_status lm_model_open(lm_model **out, const char *pack, const lm_model_options *options,
                                lm_error *err);
 LM_API void lm_model_close(lm_model *m); /* after its sessions; NULL is fine */
-/* NULL when the pack has no tokenizer (or no_text was set). */
+/* NULL when the pack has no tokenizer (or no_text was set).  The model's:
+ * borrowed until lm_model_close(). */
 LM_API const lm_text *lm_model_text(const lm_model *m);
 
 typedef struct {
@@ -65,25 +72,40 @@ typedef struct {
 } lm_model_info;
 LM_API void lm_model_get_info(const lm_model *m, lm_model_info *out);
 
+/* An empty session.  Keeps the model.  Gives *out, closed with
+ * lm_session_close().  Pages are taken as tokens come. */
 LM_API lm_status lm_session_open(lm_session **out, lm_model *m, lm_error *err);
 LM_API void lm_session_close(lm_session *s); /* NULL is fine */
 /* Evaluates tokens at the end of the session.  More than the context holds:
- * LM_ERR_TOO_LONG with both numbers, nothing changed.  Cancelled: the session
- * keeps the tokens of the steps that were finished. */
+ * LM_ERR_TOO_LONG with both numbers, an id that is no token: LM_ERR_USAGE, nothing
+ * changed.  LM_ERR_CANCELLED, LM_ERR_IO (a weights file failed) and LM_ERR_NOMEM (no
+ * page was to be had): the session keeps the tokens of the steps that were
+ * finished, and has no logits until something is appended. */
 LM_API lm_status lm_session_append(lm_session *s, const int32_t *ids, size_t n, lm_error *err);
 LM_API uint32_t lm_session_n_tokens(const lm_session *s);
-LM_API const int32_t *lm_session_tokens(const lm_session *s); /* borrowed until the next change */
-/* Logits after the last token, [n_vocab]; NULL in an empty session.  Borrowed. */
+/* Borrowed until the session's next change; NULL when it never had a token. */
+LM_API const int32_t *lm_session_tokens(const lm_session *s);
+/* Logits after the last token, [n_vocab]; NULL where there are none: in an empty
+ * session, after lm_session_truncate() and after a failure.  Borrowed until the
+ * session's next change. */
 LM_API const float *lm_session_logits(const lm_session *s);
-/* Forgets all tokens from position n on.  The logits are gone until something is
- * appended (n tokens are evaluated again if a sliding window lost their pages). */
+/* Forgets all tokens from position n on; n beyond the end changes nothing.  The
+ * logits are gone until something is appended (n tokens are evaluated again if a
+ * sliding window lost their pages, which may fail as lm_session_append() does). */
 LM_API lm_status lm_session_truncate(lm_session *s, uint32_t n, lm_error *err);
-/* May be called from any thread: the call that runs returns LM_ERR_CANCELLED soon. */
+/* May be called from any thread, and from a signal handler: the call that runs
+ * stops soon (LM_ERR_CANCELLED, or LM_STOP_CANCELLED from lm_generate()); when none
+ * runs, the next one does. */
 LM_API void lm_session_cancel(lm_session *s);
 
 /* One ragged batch: every item's tokens go to the end of its session; all items
  * share the steps.  rows [n, n_vocab] takes the logits after every token of the
- * item, NULL: only the session's last ones are kept. */
+ * item, NULL: only the session's last ones are kept.  A session stands in one item
+ * at most.  A step holds as many sessions, and rows, as the model's options
+ * `sessions` and all_rows foresee; what is beyond goes into further steps.
+ * All items are checked before anything is computed; fails as
+ * lm_session_append() does, for all items together.  The first item's session
+ * is the one that cancels. */
 typedef struct {
     lm_session *session;
     const int32_t *ids;
@@ -93,7 +115,8 @@ typedef struct {
 LM_API lm_status lm_model_eval(lm_model *m, const lm_eval_item *items, size_t n, lm_error *err);
 
 typedef enum { LM_STOP_EOS, LM_STOP_STRING, LM_STOP_LENGTH, LM_STOP_CANCELLED, LM_STOP_CONTEXT } lm_stop;
-LM_API const char *lm_stop_name(lm_stop s); /* "eos", "string", "length", "cancelled", "context" */
+/* "eos", "string", "length", "cancelled", "context"; constant. */
+LM_API const char *lm_stop_name(lm_stop s);
 
 typedef struct {
     int32_t token;
@@ -102,14 +125,15 @@ typedef struct {
 
 typedef struct {
     int32_t token;
-    const char *text; /* what became certain; may be ""; UTF-8 */
+    const char *text; /* what became certain; may be ""; UTF-8; borrowed, as all of the event */
     size_t n_text;
     float logprob;           /* when n_top or want_logprobs is set */
     const lm_top_token *top; /* [n_top] */
     size_t n_top;
     bool last;
 } lm_token_event;
-/* Return false to stop (LM_STOP_CANCELLED). */
+/* Called on the thread of lm_generate().  Return false to stop
+ * (LM_STOP_CANCELLED).  Must not change the session. */
 typedef bool (*lm_on_token)(void *user, const lm_token_event *e);
 
 typedef struct {
@@ -124,11 +148,12 @@ typedef struct {
     bool want_logprobs;
     uint32_t n_top;
 } lm_generate_options;
+/* Fills `out`; what its fields point to is borrowed by lm_generate(). */
 LM_API void lm_generate_defaults(lm_generate_options *out);
 /* The pack's own sampling defaults: generation_config.json, else the library's. */
 LM_API void lm_model_sampling(const lm_model *m, lm_sample_params *out);
 
-/* SPEC 3.9; times in nanoseconds. */
+/* Times in nanoseconds. */
 typedef struct {
     uint64_t prompt_tokens, cached_tokens, generated_tokens;
     uint64_t first_token_ns, prefill_ns, decode_ns, total_ns;
@@ -147,10 +172,15 @@ typedef struct {
 } lm_generated;
 
 /* Draws tokens from the session's logits and appends them until something stops
- * it.  The last drawn token is in the session's token list and evaluated, so
- * that generating twice 64 equals generating 128.  `on_token` may be NULL. */
+ * it.  The last drawn token is in the session's token list and evaluated (unless
+ * the context is full), so that generating twice 64 equals generating 128.  `o`
+ * NULL: the defaults; `on_token` may be NULL.  Gives what is in *out, freed with
+ * lm_generated_clear().  LM_ERR_USAGE: a sampling parameter out of range, or no
+ * logits to go on from; LM_ERR_TOO_LONG: the context was full already; both change
+ * nothing.  Cancelled is no failure: *out has what was generated. */
 LM_API lm_status lm_generate(lm_session *s, const lm_generate_options *o, lm_on_token on_token, void *user,
                              lm_generated *out, lm_error *err);
+/* Frees what lm_generate() gave; may be called twice, and on a zeroed struct. */
 LM_API void lm_generated_clear(lm_generated *g);
 /* Of everything appended and generated since the session was opened. */
 LM_API void lm_session_metrics(const lm_session *s, lm_metrics *out);

@@ -1,6 +1,7 @@
 /* lemma/pack.h - packs on disk: find, list, inspect, check.
  *
- * Answers are JSON texts; docs/guide/packs.md names their fields.
+ * Answers are JSON texts, given: free with lm_give_back() (lemma/text.h).
+ * docs/guide/packs.md names their fields.
  *
  * Trust:   packs are hostile.  Threads: any thread.
  */
@@ -17,15 +18,19 @@ extern "C" {
 #endif
 
 /* Path of a pack given by path or name ($LEMMA_MODELS, lemma's cache, and the
- * Hugging Face, LM Studio and Ollama stores).  Gives *path (lm_give_back). */
+ * Hugging Face, LM Studio and Ollama stores).  Gives *path.  LM_ERR_NOT_FOUND
+ * names the places that were searched; the hint names packs that are near. */
 LM_API lm_status lm_pack_resolve(const char *pack, char **path, lm_error *err);
-/* [{"name", "path", "kind", "place", "bytes"}]; `dir` NULL: all stores. */
+/* [{"name", "path", "kind", "place", "bytes"}]; `dir` NULL: all stores.  Gives
+ * *json.  LM_ERR_NOT_FOUND for a `dir` that is not there. */
 LM_API lm_status lm_packs_list(const char *dir, char **json, lm_error *err);
 /* What the pack is: family, shapes, formats, tensors, template, issues; reads
- * headers only. */
+ * headers only.  Gives *json; a pack with issues is no failure, only one that
+ * cannot be found or read is. */
 LM_API lm_status lm_pack_inspect(const char *pack, char **json, lm_error *err);
 /* Everything that can be wrong: {"valid": bool, "issues": [{"severity", "code",
- * "message", "path"}]}.  Reads every weight when `weights` is set. */
+ * "message", "path"}]}.  Reads every weight when `weights` is set.  Gives *json;
+ * LM_OK too when "valid" is false. */
 LM_API lm_status lm_pack_check(const char *pack, bool weights, char **json, lm_error *err);
 
 #ifdef __cplusplus

@@ -81,11 +81,13 @@ typedef struct {
     uint8_t n_stages;
 } lm_sample_params;
 
-/* llama.cpp's defaults: temperature 0.8, top-k 40, top-p 0.95, min-p 0.05. */
+/* llama.cpp's defaults: temperature 0.8, top-k 40, top-p 0.95, min-p 0.05; no
+ * seed is chosen: it is 0. */
 LM_API void lm_sample_defaults(lm_sample_params *out);
 /* Ranges: LM_ERR_USAGE naming the field, the value and what is allowed. */
 LM_API lm_status lm_sample_check(const lm_sample_params *p, lm_error *err);
-/* "penalties;dry;top_k;temperature" or letters "edkt" into p->stages. */
+/* "penalties;dry;top_k;temperature" or letters "edkt" into p->stages.
+ * LM_ERR_USAGE names what is no stage; p is then as it was. */
 LM_API lm_status lm_sample_parse_stages(lm_sample_params *p, const char *text, lm_error *err);
 
 #ifdef __cplusplus

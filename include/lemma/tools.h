@@ -16,11 +16,14 @@ typedef struct {
     double nll_mean; /* nats; over tokens 2 to n in one window */
     double perplexity;
 } lm_perplexity;
-/* More tokens than the context holds: LM_ERR_TOO_LONG with both numbers. */
+/* Slow unless the model was opened with all_rows.  More tokens than the context holds:
+ * LM_ERR_TOO_LONG with both numbers; fewer than two, or an id that is no token:
+ * LM_ERR_USAGE. */
 LM_API lm_status lm_model_perplexity(lm_model *m, const int32_t *ids, size_t n, lm_perplexity *out,
                                      lm_error *err);
 
-/* Writes float32 [rows, cols] as .npy, whole or not at all. */
+/* Writes float32 [rows, cols] as .npy, whole or not at all.  LM_ERR_IO or
+ * LM_ERR_NOSPACE with the path. */
 LM_API lm_status lm_write_npy(const char *path, const float *data, size_t rows, size_t cols, lm_error *err);
 
 /* Bytes per second that `threads` threads read from memory right now: the best
@@ -33,8 +36,9 @@ LM_API double lm_probe_bandwidth(uint32_t threads);
  * the like make a folder, GGUF formats a file whose path ends in .gguf. */
 LM_API lm_status lm_bench_make(const char *shape, const char *format, const char *path, lm_error *err);
 
-/* {"version", "cpu", "cores", "threads", "isa": [...], "memory", "memory_limit",
- * "bandwidth", "stores": [...], "backends": [...]} */
+/* {"version", "cpu", "cores", "threads", "memory", "memory_free", "memory_limit",
+ * "cpu_quota", "bandwidth", "backends": [...], "isa": [...]}; bytes, bytes a second;
+ * the two limits only in a container that has them.  Gives *json (lm_give_back). */
 LM_API lm_status lm_doctor(char **json, lm_error *err);
 
 #ifdef __cplusplus
