@@ -6,7 +6,7 @@
 #   ```console exact    too, and what it prints (both streams) has to be what the block shows
 # A command that is meant to fail says so: "$ lemma run nowhere hi   # status 3".
 # A line that ends in a backslash goes on in the next.  Other blocks (sh, text) are
-# not run; of every `lemma VERB` in them the options have to exist.
+# not run; of every `lemma VERB` in any block the options have to exist.
 #
 # Commands run in an empty folder where the source's models/, tests/ and examples/
 # can be seen, without a network where the system lets us take it away, with `lemma`
@@ -86,9 +86,11 @@ run_page() {
             fail "$name:$(cat "$base.line"): status $status, expected $want: $(cat "$cmd")"
             tail -n 5 "$base.seen"
         elif [ -f "$base.show" ]; then
-            # A blank line in front of the next command is layout.
-            diff -u --label "$name shows" --label "seen" <(sed -e '${/^$/d}' "$base.show") \
-                <(sed -e '${/^$/d}' "$base.seen") || fail "$name:$(cat "$base.line"): $(cat "$cmd")"
+            # A page cannot show whether the last line ends with a newline.
+            [ "$(cat "$base.show")" = "$(cat "$base.seen")" ] || {
+                diff -u --label "$name shows" --label "seen" "$base.show" "$base.seen"
+                fail "$name:$(cat "$base.line"): $(cat "$cmd")"
+            }
         fi
     done
 }
@@ -101,7 +103,7 @@ check_options() {
         for option in $(grep -oE -- '(^| )--[a-z][a-z-]*' <<<" $words"); do
             grep -qE -- "$option( |,|\$)" "$work/help" || fail "$name: lemma $verb has no option $option"
         done
-    done < <(sed -n '/^```/,/^```/p' "$page" | grep -oE '(^|[ /|])lemma [a-z]+[^|#]*' |
+    done < <(sed -n '/^```/,/^```/p' "$page" | grep -v '# status 2' | grep -oE '(^|[ /|])lemma [a-z]+[^|#]*' |
         sed -e 's/^[ /|]*lemma //' -e "s/\"[^\"]*\"//g" -e "s/'[^']*'//g")
 }
 
@@ -116,7 +118,7 @@ check_links() {
 for page in "${pages[@]}"; do
     run_page "$page"
     check_options "$page"
-    check_links "$page"
+    [ $# = 0 ] || check_links "$page"
 done
 if [ $# = 0 ]; then
     for page in "$source"/*.md "$source"/docs/*.md "$source"/docs/*/*.md; do check_links "$page"; done
