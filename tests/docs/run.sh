@@ -103,8 +103,8 @@ check_options() {
         for option in $(grep -oE -- '(^| )--[a-z][a-z-]*' <<<" $words"); do
             grep -qE -- "$option( |,|\$)" "$work/help" || fail "$name: lemma $verb has no option $option"
         done
-    done < <(sed -n '/^```/,/^```/p' "$page" | grep -v '# status 2' | grep -oE '(^|[ /|])lemma [a-z]+[^|#]*' |
-        sed -e 's/^[ /|]*lemma //' -e "s/\"[^\"]*\"//g" -e "s/'[^']*'//g")
+    done < <(sed -n '/^```/,/^```/p' "$page" | grep -v '# status 2' | grep -oE '(^|^\$ (build/)?|\| *)lemma [a-z]+[^|#]*' |
+        sed -e 's/^.*lemma //' -e "s/\"[^\"]*\"//g" -e "s/'[^']*'//g")
 }
 
 # Links to files of this repository.
