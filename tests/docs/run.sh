@@ -16,10 +16,10 @@ program=$(realpath "$1") source=$(realpath "$2")
 shift 2
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$work/bin" "$work/home"
+mkdir -p "$work/bin" "$work/user"
 ln -s "$program" "$work/bin/lemma"
-export PATH=$work/bin:$PATH HOME=$work/home LC_ALL=C.UTF-8 TERM=dumb LEMMA_CONFIG=
-export XDG_CACHE_HOME=$work/home/cache XDG_STATE_HOME=$work/home/state XDG_CONFIG_HOME=$work/home/config
+export PATH=$work/bin:$PATH HOME=$work/user LC_ALL=C.UTF-8 TERM=dumb LEMMA_CONFIG=
+export XDG_CACHE_HOME=$work/user/cache XDG_STATE_HOME=$work/user/state XDG_CONFIG_HOME=$work/user/config
 unset NO_COLOR LEMMA_MODELS LEMMA_STATE LEMMA_STATE_DIR LEMMA_THREADS LEMMA_CTX LEMMA_KV LEMMA_BACKEND LEMMA_ISA \
     LEMMA_CHUNK HF_HOME HF_HUB_CACHE OLLAMA_MODELS
 offline=
