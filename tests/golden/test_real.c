@@ -109,6 +109,34 @@ static void check_case(lm_model *m, const json_t *c, const float *want, double b
     free(ids);
 }
 
+/* The text of a case becomes the tokens of the case. */
+static void check_text(lm_model *m, const json_t *c, const char *what)
+{
+    const lm_text *t = lm_model_text(m);
+    const char *text = json_string_value(json_object_get(c, "text"));
+    lm_error err = { 0 };
+    int32_t *ids = NULL;
+    size_t n = 0;
+    lm_status s;
+    assert_non_null(t);
+    if (json_is_true(json_object_get(c, "chat"))) {
+        json_t *j = json_pack("[{s:s, s:s}]", "role", "user", "content", text);
+        char *messages = json_dumps(j, JSON_COMPACT);
+        s = lm_text_chat(t, messages, strlen(messages), 0, 0, NULL, NULL, &ids, &n, &err);
+        free(messages);
+        json_decref(j);
+    } else {
+        s = lm_text_encode(t, text, strlen(text), LM_ENCODE_POST, &ids, &n, &err);
+    }
+    if (s != LM_OK)
+        fail_msg("%s: %s", what, err.text);
+    const json_t *want = json_object_get(c, "tokens");
+    assert_int_equal(n, json_array_size(want));
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(ids[i], json_integer_value(json_array_get(want, i)));
+    lm_give_back(ids);
+}
+
 static void check_long(const char *path, const char *backend, const json_t *l, double bound)
 {
     size_t n;
@@ -158,6 +186,7 @@ static void check_real(const char *file, const char *folder, double cpu_logits)
             char what[128];
             size_t row = (size_t)json_integer_value(json_object_get(json_array_get(cases, i), "last_row"));
             (void)snprintf(what, sizeof what, "%s %s case %zu", file, backends[b], i);
+            check_text(m, json_array_get(cases, i), what);
             check_case(m, json_array_get(cases, i), want.data + row * info.n_vocab, b ? cpu_logits : 1e-3,
                        what);
         }
@@ -180,9 +209,44 @@ static void gemma3_answers_as_the_reference(void **state)
     check_real("gemma-3-270m-q4_k_m.gguf", "gemma-3-270m-q4_k_m", 0.25);
 }
 
+/* The model that ships: always tested. */
+static void fable_answers_as_the_reference(void **state)
+{
+    static const char *const backends[] = { "ref", "cpu" };
+    static const char prompt[] = "[{\"role\":\"user\",\"content\":\"Tell me a story called The Golden "
+                                 "Apple.\"}]";
+    json_t *j = json_load_file(LM_TEST_DATA "/fable/expected.json", 0, NULL);
+    npy want;
+    (void)state;
+    assert_non_null(j);
+    assert_true(npy_load(LM_TEST_DATA "/fable/last_logits.npy", &want));
+    for (int b = 0; b < 2; b++) {
+        lm_model *m = open_model(LM_SOURCE_DIR "/models/fable", backends[b], false);
+        json_t *c =
+            json_pack("{s:O, s:O, s:O}", "tokens", json_object_get(j, "prompt"), "greedy",
+                      json_object_get(j, "greedy"), "greedy_margins", json_object_get(j, "greedy_margins"));
+        lm_error err = { 0 };
+        int32_t *ids = NULL;
+        size_t n = 0;
+        assert_int_equal(
+            lm_text_chat(lm_model_text(m), prompt, strlen(prompt), 0, 0, NULL, NULL, &ids, &n, &err), LM_OK);
+        assert_int_equal(n, json_array_size(json_object_get(j, "prompt")));
+        for (size_t i = 0; i < n; i++)
+            assert_int_equal(ids[i], json_integer_value(json_array_get(json_object_get(j, "prompt"), i)));
+        lm_give_back(ids);
+        check_case(m, c, want.data, b ? 0.25 : 1e-3, b ? "fable on cpu" : "fable on ref");
+        json_decref(c);
+        lm_model_close(m);
+        check_long(LM_SOURCE_DIR "/models/fable", backends[b], json_object_get(j, "long"), b ? 5e-3 : 1e-3);
+    }
+    npy_free(&want);
+    json_decref(j);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fable_answers_as_the_reference),
         cmocka_unit_test(smollm2_answers_as_the_reference),
         cmocka_unit_test(gemma3_answers_as_the_reference),
     };
