@@ -26,7 +26,7 @@ enum { MAX_MAPS = 4096 }; /* a sharded pack has hundreds of files, never thousan
 typedef struct {
     atomic_uintptr_t base;
     atomic_size_t size; /* 0: free or being filled */
-    atomic_bool taken, broken;
+    atomic_bool taken, broken, writable;
 } slot;
 
 static slot slots[MAX_MAPS];
@@ -51,8 +51,9 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
         uintptr_t page = at & ~(uintptr_t)4095;
         /* The hole may be long: cover everything from here to the end, so one
          * fault is enough.  mmap is async-signal-safe in practice on Linux. */
-        if (mmap((void *)page, base + size - page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-                 0) == MAP_FAILED)
+        bool writable = atomic_load_explicit(&slots[i].writable, memory_order_relaxed);
+        if (mmap((void *)page, base + size - page, writable ? PROT_READ | PROT_WRITE : PROT_READ,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
             break;
         atomic_store_explicit(&slots[i].broken, true, memory_order_release);
         return;
@@ -70,12 +71,13 @@ lm_status lm_map_install_sigbus(lm_error *err)
     return LM_OK;
 }
 
-static slot *take_slot(const void *base, size_t size)
+static slot *take_slot(const void *base, size_t size, bool writable)
 {
     for (size_t i = 0; i < MAX_MAPS; i++) {
         bool free_slot = false;
         if (atomic_compare_exchange_strong(&slots[i].taken, &free_slot, true)) {
             atomic_store_explicit(&slots[i].broken, false, memory_order_relaxed);
+            atomic_store_explicit(&slots[i].writable, writable, memory_order_relaxed);
             atomic_store_explicit(&slots[i].base, (uintptr_t)base, memory_order_release);
             atomic_store_explicit(&slots[i].size, size, memory_order_release);
             return &slots[i];
@@ -114,46 +116,70 @@ static lm_status open_regular(const char *path, int *fd, struct stat *st, lm_err
     return LM_OK;
 }
 
-lm_status lm_map_open(lm_map **out, const char *path, lm_error *err)
+/* Maps what `st` describes from `at` on; `label` is what messages say. */
+static lm_status map_range(lm_map **out, int fd, const struct stat *st, uint64_t at, uint64_t size,
+                           bool writable, const char *label, lm_error *err)
 {
-    struct stat st = { 0 };
-    int fd;
     lm_map *m = NULL;
     lm_quoted_buf q;
-
-    LM_TRY(open_regular(path, &fd, &st, err));
-    if (st.st_size <= 0) {
-        (void)close(fd);
-        return lm_fail(err, LM_ERR_TRUNCATED, "%s is empty", lm_quoted_z(&q, path));
-    }
-    void *base = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
-    (void)close(fd);
+    void *base = MAP_FAILED;
+    if (size <= SIZE_MAX / 2 && at <= INT64_MAX)
+        base = mmap(NULL, (size_t)size, writable ? PROT_READ | PROT_WRITE : PROT_READ,
+                    writable ? MAP_PRIVATE | MAP_NORESERVE : MAP_SHARED, fd, (off_t)at);
     if (base == MAP_FAILED)
-        return lm_fail(err, LM_ERR_IO, "cannot map the %lld bytes of %s", (long long)st.st_size,
-                       lm_quoted_z(&q, path));
-    size_t len = strlen(path) + 1;
+        return lm_fail(err, LM_ERR_IO, "cannot map the %llu bytes of %s", (unsigned long long)size,
+                       lm_quoted_z(&q, label));
+    size_t len = strlen(label) + 1;
     lm_status status = lm_new((void **)&m, 1, sizeof *m + len, err);
     if (status == LM_OK) {
-        m->slot = take_slot(base, (size_t)st.st_size);
+        m->slot = take_slot(base, (size_t)size, writable);
         if (!m->slot)
             status = lm_fail(err, LM_ERR_BUSY, "more than %d files are mapped", MAX_MAPS);
     }
     if (status != LM_OK) {
         lm_free(m);
-        (void)munmap(base, (size_t)st.st_size);
+        (void)munmap(base, (size_t)size);
         return status;
     }
     m->base = base;
-    m->size = (uint64_t)st.st_size;
+    m->size = size;
     m->id =
-        (lm_file_id){ .device = (uint64_t)st.st_dev,
-                      .inode = (uint64_t)st.st_ino,
-                      .size = (uint64_t)st.st_size,
-                      .mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec,
-                      .ctime_ns = (uint64_t)st.st_ctim.tv_sec * 1000000000u + (uint64_t)st.st_ctim.tv_nsec };
-    memcpy(m->path, path, len);
+        (lm_file_id){ .device = (uint64_t)st->st_dev,
+                      .inode = (uint64_t)st->st_ino,
+                      .size = (uint64_t)st->st_size,
+                      .mtime_ns = (uint64_t)st->st_mtim.tv_sec * 1000000000u + (uint64_t)st->st_mtim.tv_nsec,
+                      .ctime_ns =
+                          (uint64_t)st->st_ctim.tv_sec * 1000000000u + (uint64_t)st->st_ctim.tv_nsec };
+    memcpy(m->path, label, len);
     *out = m;
     return LM_OK;
+}
+
+lm_status lm_map_open(lm_map **out, const char *path, lm_error *err)
+{
+    struct stat st = { 0 };
+    int fd;
+    lm_quoted_buf q;
+
+    LM_TRY(open_regular(path, &fd, &st, err));
+    lm_status status = st.st_size <= 0 ? lm_fail(err, LM_ERR_TRUNCATED, "%s is empty", lm_quoted_z(&q, path))
+                                       : map_range(out, fd, &st, 0, (uint64_t)st.st_size, false, path, err);
+    (void)close(fd);
+    return status;
+}
+
+lm_status lm_map_open_fd(lm_map **out, int fd, uint64_t at, uint64_t size, bool writable, const char *label,
+                         lm_error *err)
+{
+    struct stat st = { 0 };
+    lm_quoted_buf q;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        return lm_fail(err, LM_ERR_USAGE, "%s is not a file", lm_quoted_z(&q, label));
+    if (size == 0 || !lm_inside(at, size, (uint64_t)st.st_size))
+        return lm_fail(err, LM_ERR_TRUNCATED, "%s has %lld bytes, needed are %llu at byte %llu",
+                       lm_quoted_z(&q, label), (long long)st.st_size, (unsigned long long)size,
+                       (unsigned long long)at);
+    return map_range(out, fd, &st, at, size, writable, label, err);
 }
 
 const uint8_t *lm_map_data(const lm_map *m)

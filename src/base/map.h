@@ -23,6 +23,11 @@ typedef struct lm_map lm_map;
 
 /* Maps `path` whole.  An empty file is LM_ERR_TRUNCATED. */
 lm_status lm_map_open(lm_map **out, const char *path, lm_error *err) LM_NODISCARD;
+/* Maps `size` bytes at `at` (a multiple of 4096) of an open regular file that is
+ * long enough; `label` stands in messages in place of a path.  `writable`: copy on
+ * write, the file never changes.  The descriptor stays the caller's. */
+lm_status lm_map_open_fd(lm_map **out, int fd, uint64_t at, uint64_t size, bool writable, const char *label,
+                         lm_error *err) LM_NODISCARD;
 const uint8_t *lm_map_data(const lm_map *m);
 uint64_t lm_map_size(const lm_map *m);
 const char *lm_map_path(const lm_map *m);
