@@ -126,6 +126,10 @@ void lm_pool_drop(lm_pool *p, lm_page *page)
 {
     if (!page || --page->refs > 0)
         return;
+    if (page->gone) {
+        page->gone(page);
+        return;
+    }
     page->next_free = p->free_list;
     p->free_list = page;
     p->n_free++;

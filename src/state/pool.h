@@ -18,11 +18,15 @@
 
 typedef struct lm_pool lm_pool;
 
-/* A page in memory.  `data` is page_bytes long and 64-byte aligned. */
+/* A page in memory.  `data` is page_bytes long and 64-byte aligned.  A page that
+ * belongs to somebody else (a mount of the store) has `gone`: lm_pool_drop() of its
+ * last reference calls it in place of taking the page back; such a page may be
+ * read-only memory unless its owner says otherwise. */
 typedef struct lm_page {
     uint8_t *data;
     uint32_t refs;
     struct lm_page *next_free;
+    void (*gone)(struct lm_page *page); /* NULL: the pool's own */
 } lm_page;
 
 /* `max_pages` is a hard budget (S6). */

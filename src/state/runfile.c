@@ -86,19 +86,32 @@ static uint64_t data_at_of(uint32_t record_bytes, size_t n)
     return lm_round_up(LM_STORE_PAGE_ALIGN + (uint64_t)record_bytes * n, LM_STORE_PAGE_ALIGN);
 }
 
+uint64_t lm_run_data_at(const lm_run_page *pages, size_t n)
+{
+    return data_at_of(record_bytes_of(pages, n), n);
+}
+
 uint64_t lm_run_size(const lm_run_page *pages, size_t n)
 {
-    uint64_t size = data_at_of(record_bytes_of(pages, n), n);
+    uint64_t size = lm_run_data_at(pages, n);
     for (size_t i = 0; i < n; i++)
         size += lm_page_room(pages[i].geometry.page_bytes);
     return size;
 }
 
-static lm_status write_page(int fd, uint64_t at, const lm_run_page *p, const atomic_bool *stop, lm_error *err)
+static bool stopped(lm_run_watch *watch)
+{
+    return watch && atomic_load(&watch->stop);
+}
+
+static lm_status write_page(int fd, uint64_t at, const lm_run_page *p, lm_run_watch *watch, uint64_t *sum,
+                            lm_error *err)
 {
     uint64_t n = p->geometry.page_bytes;
+    if (!stopped(watch))
+        *sum = lm_xxh64(p->bytes, (size_t)n, 0);
     for (uint64_t done = 0; done < n; done += WRITE_CHUNK) {
-        if (stop && atomic_load_explicit(stop, memory_order_relaxed))
+        if (stopped(watch))
             return lm_fail(err, LM_ERR_CANCELLED, "stopped while writing a run");
         LM_TRY(lm_io_write_at(fd, at + done, p->bytes + done, (size_t)LM_MIN((uint64_t)WRITE_CHUNK, n - done),
                               "a run", err));
@@ -106,7 +119,7 @@ static lm_status write_page(int fd, uint64_t at, const lm_run_page *p, const ato
     return LM_OK;
 }
 
-static lm_status write_all(int fd, const lm_run_page *pages, size_t n, const atomic_bool *stop,
+static lm_status write_all(int fd, const lm_run_page *pages, size_t n, lm_run_watch *watch,
                            const lm_run_id *id, uint8_t *table, uint32_t record_bytes, lm_error *err)
 {
     uint64_t at = data_at_of(record_bytes, n);
@@ -138,13 +151,14 @@ static lm_status write_all(int fd, const lm_run_page *pages, size_t n, const ato
                      .flags = p->flags,
                      .at = at,
                      .bytes = p->geometry.page_bytes,
-                     .checksum = lm_xxh64(p->bytes, (size_t)p->geometry.page_bytes, 0),
                      .cost_us = p->cost_us };
-        LM_TRY(write_page(fd, at, p, stop, err));
+        LM_TRY(write_page(fd, at, p, watch, &r.checksum, err));
         memcpy(table + i * record_bytes, &r, sizeof r);
         memcpy(table + i * record_bytes + RECORD_HEAD, p->tokens, p->n_tokens * sizeof *p->tokens);
         at += lm_page_room(p->geometry.page_bytes);
     }
+    if (watch)
+        atomic_store(&watch->reading, false);
     LM_TRY(lm_io_write_at(fd, LM_STORE_PAGE_ALIGN, table, table_bytes, "a run", err));
     h.table_checksum = lm_xxh64(table, table_bytes, 0);
     h.checksum = lm_xxh64(&h, offsetof(header, checksum), 0);
@@ -153,7 +167,7 @@ static lm_status write_all(int fd, const lm_run_page *pages, size_t n, const ato
     return lm_io_sync(fd, "a run", err);
 }
 
-lm_status lm_run_write(int dir, const lm_run_page *pages, size_t n, const atomic_bool *stop, lm_run_id *id,
+lm_status lm_run_write(int dir, const lm_run_page *pages, size_t n, lm_run_watch *watch, lm_run_id *id,
                        uint64_t *n_bytes, lm_error *err)
 {
     char tmp[LM_TMP_NAME], name[LM_RUN_NAME];
@@ -171,10 +185,14 @@ lm_status lm_run_write(int dir, const lm_run_page *pages, size_t n, const atomic
         lm_free(table);
         return status;
     }
-    status = write_all(fd, pages, n, stop, id, table, record_bytes, err);
+    if (watch)
+        atomic_store(&watch->reading, true);
+    status = write_all(fd, pages, n, watch, id, table, record_bytes, err);
+    if (watch)
+        atomic_store(&watch->reading, false);
     lm_io_close(fd);
     lm_free(table);
-    if (status == LM_OK && stop && atomic_load_explicit(stop, memory_order_relaxed))
+    if (status == LM_OK && stopped(watch))
         status = lm_fail(err, LM_ERR_CANCELLED, "stopped while writing a run");
     if (status == LM_OK) {
         status = lm_io_name(dir, tmp, name, err);
@@ -352,6 +370,11 @@ void lm_run_release(lm_run *r)
     lm_free(r->pages);
     lm_free((void *)r->checked);
     lm_free(r);
+}
+
+bool lm_run_idle(const lm_run *r)
+{
+    return atomic_load_explicit(&r->refs, memory_order_acquire) == 1;
 }
 
 uint32_t lm_run_n_pages(const lm_run *r)

@@ -57,22 +57,30 @@ void lm_run_name(const lm_run_id *id, char out[LM_RUN_NAME]);
 bool lm_run_id_of(const char *name, lm_run_id *out);
 /* Size of a run of these pages, before it is written (S6). */
 uint64_t lm_run_size(const lm_run_page *pages, size_t n);
-static inline uint64_t lm_page_room(uint64_t page_bytes) /* bytes of the file that a page takes */
+uint64_t lm_run_data_at(const lm_run_page *pages, size_t n); /* where the first page will lie */
+static inline uint64_t lm_page_room(uint64_t page_bytes)     /* bytes of the file that a page takes */
 {
     return (page_bytes + LM_STORE_PAGE_ALIGN - 1) / LM_STORE_PAGE_ALIGN * LM_STORE_PAGE_ALIGN;
 }
 
-/* Temporary name, pages, table, header, fsync, rename, fsync of the folder.  `stop`
- * (may be NULL) is asked every megabyte: LM_ERR_CANCELLED.  On failure no file is
- * left. */
-lm_status lm_run_write(int dir, const lm_run_page *pages, size_t n, const atomic_bool *stop, lm_run_id *id,
+/* How a writer is stopped from outside: `stop` is asked every megabyte; while `reading`
+ * is true the pages' bytes are looked at, afterwards never again.  Sequentially
+ * consistent: who sets stop and then sees reading false may take the pages away. */
+typedef struct {
+    atomic_bool stop, reading;
+} lm_run_watch;
+
+/* Temporary name, pages, table, header, fsync, rename, fsync of the folder.  `watch` may
+ * be NULL; LM_ERR_CANCELLED when it says stop.  On failure no file is left. */
+lm_status lm_run_write(int dir, const lm_run_page *pages, size_t n, lm_run_watch *watch, lm_run_id *id,
                        uint64_t *n_bytes, lm_error *err) LM_NODISCARD;
 
 /* Maps the run read-only, takes the shared lock, checks header and table.  A file that
  * contradicts itself: LM_ERR_STATE; a short one: LM_ERR_TRUNCATED. */
 lm_status lm_run_open(lm_run **out, int dir, const lm_run_id *id, lm_error *err) LM_NODISCARD;
 void lm_run_retain(lm_run *r);
-void lm_run_release(lm_run *r); /* the last one unmaps; NULL is fine */
+void lm_run_release(lm_run *r);    /* the last one unmaps; NULL is fine */
+bool lm_run_idle(const lm_run *r); /* one reference is left */
 uint32_t lm_run_n_pages(const lm_run *r);
 const lm_run_page *lm_run_page_at(const lm_run *r, uint32_t slot); /* slot < n_pages */
 const lm_run_id *lm_run_id_get(const lm_run *r);

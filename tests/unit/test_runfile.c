@@ -356,9 +356,10 @@ static void every_failing_call_leaves_no_file(void **state)
         }
         assert_int_equal(status, LM_ERR_NOMEM);
     }
-    atomic_bool stop;
-    atomic_init(&stop, true);
-    assert_int_equal(lm_run_write(f->dir, f->pages, f->n, &stop, &id, NULL, NULL), LM_ERR_CANCELLED);
+    lm_run_watch watch;
+    atomic_init(&watch.stop, true);
+    atomic_init(&watch.reading, false);
+    assert_int_equal(lm_run_write(f->dir, f->pages, f->n, &watch, &id, NULL, NULL), LM_ERR_CANCELLED);
     assert_int_equal(files_in(f->folder), 1);
 }
 
