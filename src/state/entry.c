@@ -124,10 +124,10 @@ lm_status lm_entry_check(const lm_entry *e, lm_error *err)
     for (size_t i = 0; i < LM_LEN(texts); i++) {
         size_t n = strlen(texts[i].text);
         if (n > LM_MAX_ENTRY_TEXT)
-            return lm_fail(err, LM_ERR_USAGE, "the session's %s have %zu bytes, allowed are %d",
-                           texts[i].what, n, LM_MAX_ENTRY_TEXT);
+            return lm_fail(err, LM_ERR_USAGE, "the session's %s: %zu bytes, allowed are %d", texts[i].what, n,
+                           LM_MAX_ENTRY_TEXT);
         if (!lm_utf8_valid(texts[i].text, n))
-            return lm_fail(err, LM_ERR_USAGE, "the session's %s are not UTF-8", texts[i].what);
+            return lm_fail(err, LM_ERR_USAGE, "the session's %s: not UTF-8", texts[i].what);
     }
     if (e->n_tokens > LM_MAX_ENTRY_TOKENS || e->n_logits > LM_MAX_ENTRY_VOCAB ||
         e->n_sampler > LM_MAX_ENTRY_SAMPLER || e->n_groups > LM_STATE_GROUPS ||
