@@ -475,11 +475,206 @@ static void neither_chunks_nor_threads_nor_company_show_in_the_bits(void **state
             }
 }
 
+/* --- programs that no family writes ------------------------------------------------ */
+
+/* Straight-line soup: any operation over any values of the right width, so that
+ * prologues, epilogues, shared memory and lives meet in every order. */
+static model soup(uint64_t seed)
+{
+    enum { WIDTH = 32, VALUES = 40 };
+    static const shape s = { .width = WIDTH, .heads = 4, .kv = 2, .dim = 8, .v_dim = 8 };
+    model m = { .seed = seed * 77 + 5 };
+    lm_builder b;
+    lm_error err = { 0 };
+    float freq[2] = { 1.0f, 0.1f };
+    lm_val v[VALUES];
+    m.floats = malloc(MAX_FLOATS * sizeof(float));
+    assert_non_null(m.floats);
+    assert_int_equal(lm_builder_init(&b, &err), LM_OK);
+    uint32_t table = lm_build_rope_table(&b, 4, seed % 2, 1.0f, freq), rng = (uint32_t)seed;
+    lm_matrix e = matrix(&m, 29, WIDTH);
+    v[0] = lm_build_embed(&b, &e, "e", 1.0f);
+    for (uint32_t n = 1; n < VALUES; n++) {
+        rng = rng * 1664525u + 1013904223u;
+        uint32_t kind = (rng >> 24) % 12;
+        lm_val x = v[n - 1 - (rng >> 8) % (n < 6 ? n : 6)], y = v[n - 1 - (rng >> 16) % (n < 4 ? n : 4)];
+        lm_act act = (lm_act)((rng >> 12) % 4);
+        b.layer = n / 8;
+        if (kind < 4) {
+            v[n] = linear(&m, &b, &s, x, WIDTH, WIDTH);
+        } else if (kind == 4) {
+            lm_attend_spec a = { .n_heads = 4, .n_kv_heads = 2, .k_dim = 8, .v_dim = 8, .scale = 0.3f };
+            v[n] = lm_build_attend(&b, x, linear(&m, &b, &s, y, WIDTH, 16), linear(&m, &b, &s, x, WIDTH, 16),
+                                   &a);
+        } else if (kind == 5) {
+            v[n] = lm_build_act(&b, x, act);
+        } else if (kind == 6) {
+            v[n] = lm_build_glu(&b, x, y, act);
+        } else if (kind == 7) {
+            v[n] = lm_build_scale(&b, x, 0.6f);
+        } else if (kind == 8) {
+            v[n] = lm_build_softcap(&b, x, 1.5f);
+        } else if (kind == 9) {
+            v[n] = lm_build_rope(&b, x, 8, table);
+        } else if (kind == 10) {
+            v[n] = norm(&m, &b, &s, x, 16);
+        } else {
+            v[n] = lm_build_add(&b, x, y);
+        }
+        v[n] = norm(&m, &b, &s, v[n], n % 3 ? WIDTH : 8);
+        if (n % 5 == 0) /* two readers of one value, in different stages */
+            v[n] = lm_build_add(&b, v[n], lm_build_act(&b, v[n - 1], act));
+    }
+    lm_val x = lm_build_rows(&b, lm_build_add(&b, v[VALUES - 1], v[VALUES / 2]));
+    if (seed % 3 == 0)
+        x = norm(&m, &b, &s, x, WIDTH); /* ends in a prologue */
+    else
+        x = linear(&m, &b, &s, x, WIDTH, 29);
+    if (seed % 3 == 2)
+        x = lm_build_glu(&b, x, lm_build_act(&b, x, LM_ACT_SILU), LM_ACT_GELU);
+    if (lm_builder_finish(&b, x, &m.p) != LM_OK)
+        fail_msg("%s", err.text);
+    return m;
+}
+
+static void any_program_runs_as_on_the_reference(void **state)
+{
+    static const how ways[] = { { .chunk = 1, .threads = 2 },
+                                { .chunk = 4, .threads = 3, .mixed = true },
+                                { .chunk = 40, .threads = 2 } };
+    (void)state;
+    for (uint64_t seed = 0; seed < 24; seed++) {
+        model m = soup(seed);
+        how ref = { .be = &lm_backend_ref, .kv = LM_KV_F32, .chunk = 40 };
+        float *want = run(m.p, &ref, 40), *first = NULL;
+        for (size_t w = 0; w < LM_LEN(ways); w++) {
+            how h = ways[w];
+            h.be = &lm_backend_cpu;
+            h.kv = LM_KV_F32;
+            float *got = run(m.p, &h, 40);
+            double d = distance(want, got, (size_t)40 * m.p->n_vocab);
+            if (!(d <= 1e-3)) /* norms of nearly nothing magnify rounding */
+                fail_msg("program %d, chunks of %u: %.3g of the spread", (int)seed, h.chunk, d);
+            if (first && memcmp(first, got, (size_t)40 * m.p->n_vocab * sizeof *got) != 0)
+                fail_msg("program %d: chunks of %u differ", (int)seed, h.chunk);
+            if (first)
+                free(got);
+            else
+                first = got;
+        }
+        free(first);
+        free(want);
+        drop(&m);
+    }
+}
+
+/* --- what a step may be, and what it costs -------------------------------------------- */
+
+typedef struct {
+    model m;
+    lm_device *d;
+    lm_plan *pl;
+    session s;
+    float *logits;
+} rig;
+
+static rig open_rig(uint32_t threads)
+{
+    rig r = { .m = build(&shapes[0], 1) };
+    lm_device_options o = { .n_threads = threads };
+    lm_plan_options po = { .max_tokens = 8, .max_rows = 2, .max_segments = 2, .max_context = 128 };
+    po.kv = LM_KV_BF16;
+    assert_int_equal(lm_backend_cpu.open(&r.d, &o, NULL), LM_OK);
+    assert_int_equal(lm_backend_cpu.compile(r.d, r.m.p, &po, &r.pl, NULL), LM_OK);
+    r.s = open_session(r.m.p, LM_KV_BF16, 128);
+    r.logits = calloc(2 * r.m.p->n_vocab, sizeof(float));
+    return r;
+}
+
+static void close_rig(rig *r)
+{
+    lm_backend_cpu.plan_free(r->pl);
+    lm_backend_cpu.close(r->d);
+    close_session(&r->s);
+    free(r->logits);
+    drop(&r->m);
+}
+
+static void a_step_allocates_nothing_may_be_empty_and_is_checked(void **state)
+{
+    rig r = open_rig(2);
+    int32_t ids[8] = { 1, 2, 3 };
+    uint32_t row = 2;
+    lm_error err = { 0 };
+    lm_segment seg = { .count = 3, .tables = r.s.tables };
+    lm_step s = { .n_tokens = 3, .ids = ids, .segments = &seg, .n_segments = 1, .rows = &row, .n_rows = 1 };
+    void *p = NULL;
+    (void)state;
+    s.logits = r.logits;
+#ifdef LM_FAULTS
+    lm_mem_fail_after(1);
+    assert_int_equal(lm_backend_cpu.run(r.pl, &s, &err), LM_OK);
+    assert_int_equal(lm_new(&p, 1, 1, NULL), LM_ERR_NOMEM); /* the first request since */
+    lm_mem_fail_after(0);
+#endif
+    lm_free(p);
+    assert_true(lm_backend_cpu.plan_bytes(r.pl) > 8 * 24 * 4);
+    s.n_rows = 0; /* nobody asked */
+    assert_int_equal(lm_backend_cpu.run(r.pl, &s, &err), LM_OK);
+    lm_step nothing = { .segments = &seg, .n_segments = 0, .logits = r.logits };
+    assert_int_equal(lm_backend_cpu.run(r.pl, &nothing, &err), LM_OK);
+    s.n_tokens = 9;
+    assert_int_equal(lm_backend_cpu.run(r.pl, &s, &err), LM_ERR_INTERNAL);
+    memset(&err, 0, sizeof err);
+    s.n_tokens = 3;
+    seg.pos = 126;
+    assert_int_equal(lm_backend_cpu.run(r.pl, &s, &err), LM_ERR_INTERNAL);
+    assert_string_equal(err.text, "segment 0 has 3 tokens at position 126, planned were 128 positions");
+    close_rig(&r);
+}
+
+static void a_cancelled_step_says_so_and_the_next_one_runs(void **state)
+{
+    rig r = open_rig(3);
+    int32_t ids[8] = { 1, 2, 3 };
+    uint32_t row = 0;
+    atomic_bool cancel;
+    lm_error err = { 0 };
+    lm_segment seg = { .count = 1, .tables = r.s.tables };
+    lm_step s = { .n_tokens = 1, .ids = ids, .segments = &seg, .n_segments = 1, .rows = &row, .n_rows = 1 };
+    (void)state;
+    atomic_init(&cancel, true);
+    s.logits = r.logits;
+    s.cancel = &cancel;
+    assert_int_equal(lm_backend_cpu.run(r.pl, &s, &err), LM_ERR_CANCELLED);
+    atomic_store(&cancel, false);
+    assert_int_equal(lm_backend_cpu.run(r.pl, &s, NULL), LM_OK);
+    close_rig(&r);
+}
+
+static void options_outside_the_range_are_refused_by_name(void **state)
+{
+    lm_device *d = NULL;
+    lm_error err = { 0 };
+    lm_device_options o = { .n_threads = 4096 };
+    (void)state;
+    assert_int_equal(lm_backend_cpu.open(&d, &o, &err), LM_ERR_USAGE);
+    assert_non_null(strstr(err.text, "4096 threads, allowed is 1 to "));
+    memset(&err, 0, sizeof err);
+    o = (lm_device_options){ .n_threads = 1, .isa = "sse9" };
+    assert_int_equal(lm_backend_cpu.open(&d, &o, &err), LM_ERR_USAGE);
+    assert_non_null(strstr(err.text, "instruction set 'sse9' is unknown, this machine has portable"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_shape_agrees_with_the_reference),
         cmocka_unit_test(neither_chunks_nor_threads_nor_company_show_in_the_bits),
+        cmocka_unit_test(any_program_runs_as_on_the_reference),
+        cmocka_unit_test(a_step_allocates_nothing_may_be_empty_and_is_checked),
+        cmocka_unit_test(a_cancelled_step_says_so_and_the_next_one_runs),
+        cmocka_unit_test(options_outside_the_range_are_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
