@@ -451,8 +451,9 @@ static void neither_chunks_nor_threads_nor_company_show_in_the_bits(void **state
     for (int i = 0; i < N_SHAPES; i++)
         for (size_t k = 0; k < LM_LEN(isas); k++)
             for (int kv = 0; kv < LM_KV_COUNT; kv++) {
-                uint32_t n = k == 0 ? 80 : 330;
-                if (!has(isas[k]) || (k == 0 && (kv + i) % 3))
+                uint32_t n = k == 0 ? 80 : 300;
+                /* One format in turn for each shape and instruction set. */
+                if (!has(isas[k]) || (kv + i + (int)k) % 3)
                     continue;
                 model m = build(&shapes[i], (uint64_t)i);
                 how base = {
@@ -464,6 +465,8 @@ static void neither_chunks_nor_threads_nor_company_show_in_the_bits(void **state
                     h.be = &lm_backend_cpu;
                     h.isa = isas[k];
                     h.kv = (lm_kv_format)kv;
+                    if (h.chunk == 1 && h.threads == 3 && i % 3)
+                        continue; /* slow where there are two processors */
                     float *got = run(m.p, &h, n);
                     if (memcmp(want, got, (size_t)n * m.p->n_vocab * sizeof *got) != 0)
                         fail_msg("shape %d, %s, %s pages: chunks of %u on %u threads differ", i, isas[k],

@@ -73,6 +73,25 @@ static void token_op(const worker *w, const lm_op *op, uint32_t t)
     }
 }
 
+/* lm_page_put() for bf16, without a decision for each number. */
+static void put_bf16(const lm_page_layout *l, uint8_t *at, uint32_t pos, const float *k, uint32_t kd,
+                     const float *v, uint32_t vd)
+{
+    uint8_t *kb = at + 2 * lm_k_index16(l, pos, 0), *vb = at + l->k_bytes + 2 * lm_v_index16(l, pos, 0);
+    for (uint32_t d = 0; d + 2 <= kd; d += 2, kb += 4 * LM_KV_TILE) {
+        uint32_t two = lm_f32_to_bf16(k[d]) | (uint32_t)lm_f32_to_bf16(k[d + 1]) << 16;
+        memcpy(kb, &two, sizeof two);
+    }
+    if (kd % 2) {
+        uint16_t one = lm_f32_to_bf16(k[kd - 1]);
+        memcpy(kb, &one, sizeof one);
+    }
+    for (uint32_t d = 0; d < vd; d++) {
+        uint16_t one = lm_f32_to_bf16(v[d]);
+        memcpy(vb + 4 * (size_t)d, &one, sizeof one);
+    }
+}
+
 /* Keys and values of token t of heads [h0, h1) into their page. */
 static void put(const worker *w, const lm_op *op, uint32_t t, uint32_t h0, uint32_t h1)
 {
@@ -82,8 +101,12 @@ static void put(const worker *w, const lm_op *op, uint32_t t, uint32_t h0, uint3
     uint8_t *page = g->tables[op->u.attend.group].pages[pos / LM_PAGE_TOKENS];
     const float *k = row_at(w, op->in[1], t), *v = row_at(w, op->in[2], t);
     for (uint32_t h = h0; h < h1; h++)
-        lm_page_put(l, page, op->u.attend.slot, h, pos % LM_PAGE_TOKENS, k + (size_t)h * kd, kd,
-                    v + (size_t)h * vd, vd);
+        if (l->format == LM_KV_BF16)
+            put_bf16(l, page + lm_page_k(l, op->u.attend.slot, h), pos % LM_PAGE_TOKENS, k + (size_t)h * kd,
+                     kd, v + (size_t)h * vd, vd);
+        else
+            lm_page_put(l, page, op->u.attend.slot, h, pos % LM_PAGE_TOKENS, k + (size_t)h * kd, kd,
+                        v + (size_t)h * vd, vd);
 }
 
 static uint32_t first_span(const lm_shape *s, const lm_segment *g)
