@@ -19,6 +19,7 @@ trap 'rm -rf "$work"' EXIT
 export LEMMA=$program SRC=$source FABLE=$source/models/fable BUILD=${program%/*} SUPPORT=$source/tests/cli
 export LEMMA_CONFIG= XDG_CONFIG_HOME=$work/config XDG_CACHE_HOME=$work/cache XDG_STATE_HOME=$work/state
 export HOME=$work/home LC_ALL=C.UTF-8 TERM=xterm
+export LSAN_OPTIONS=suppressions=$source/tests/cli/lsan.supp:print_suppressions=0
 unset NO_COLOR LEMMA_MODELS LEMMA_STATE LEMMA_STATE_DIR LEMMA_THREADS LEMMA_CTX LEMMA_KV LEMMA_BACKEND LEMMA_ISA \
     LEMMA_CHUNK HF_HOME HF_HUB_CACHE OLLAMA_MODELS
 mkdir -p "$HOME"
