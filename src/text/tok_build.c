@@ -413,7 +413,8 @@ static lm_status add_unigram_trie(lm_tok_build *b, lm_str *image, lm_error *err)
 }
 
 /* Special tokens come first: of two with one spelling after normalisation the
- * reference takes the earlier. */
+ * reference takes the earlier.
+ * long: one pass fills every section of the added tokens, whose orders must agree. */
 static lm_status add_added(lm_tok_build *b, lm_str *image, const lm_norm *norm, size_t n_norm, lm_error *err)
 {
     lm_tok_added *list = NULL;
