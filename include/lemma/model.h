@@ -93,9 +93,9 @@ LM_API const float *lm_session_logits(const lm_session *s);
  * logits are gone until something is appended (n tokens are evaluated again if a
  * sliding window lost their pages, which may fail as lm_session_append() does). */
 LM_API lm_status lm_session_truncate(lm_session *s, uint32_t n, lm_error *err);
-/* May be called from any thread, and from a signal handler: the call that runs
- * stops soon (LM_ERR_CANCELLED, or LM_STOP_CANCELLED from lm_generate()); when none
- * runs, the next one does. */
+/* May be called from any thread: the call that runs on this session ends soon, a
+ * generation with LM_STOP_CANCELLED, an append with LM_ERR_CANCELLED.  When no
+ * call runs it does nothing. */
 LM_API void lm_session_cancel(lm_session *s);
 
 /* One ragged batch: every item's tokens go to the end of its session; all items

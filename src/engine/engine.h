@@ -60,6 +60,8 @@ struct lm_session {
 
 /* Room for `n` more tokens: token list and pages; all or nothing. */
 lm_status lm_session_grow(lm_session *s, uint32_t n, lm_error *err) LM_NODISCARD;
+/* lm_model_eval() inside a longer call: heeds a cancel that came before it. */
+lm_status lm_eval_items(lm_model *m, const lm_eval_item *items, size_t n, lm_error *err) LM_NODISCARD;
 /* Gives back the pages that no later query will see. */
 void lm_session_drop_dead(lm_session *s);
 uint64_t lm_now_ns(void);

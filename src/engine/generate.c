@@ -189,7 +189,8 @@ static bool tell(run *r, lm_token_event *e, int32_t token, bool last)
 static lm_status evaluate(run *r, int32_t token, lm_error *err)
 {
     uint64_t start = lm_now_ns();
-    lm_status s = lm_session_append(r->s, &token, 1, err);
+    lm_eval_item it = { .session = r->s, .ids = &token, .n = 1 };
+    lm_status s = lm_eval_items(r->s->m, &it, 1, err);
     r->s->metrics.prompt_tokens -= s == LM_OK; /* generated, not prompt */
     r->s->metrics.prefill_ns -= LM_MIN(r->s->metrics.prefill_ns, lm_now_ns() - start);
     return s;
@@ -249,6 +250,7 @@ lm_status lm_generate(lm_session *s, const lm_generate_options *options, lm_on_t
     if (s->n_tokens >= s->m->info.context)
         return lm_fail(err, LM_ERR_TOO_LONG, "the session has %u tokens, the context holds %u", s->n_tokens,
                        s->m->info.context);
+    atomic_store_explicit(&s->cancel, false, memory_order_relaxed);
     run r = { .s = s, .o = &o, .on_token = on_token, .user = user };
     uint64_t start = lm_now_ns(), first = 0;
     lm_status status = set_up(&r, &p, err);

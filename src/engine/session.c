@@ -280,7 +280,7 @@ static lm_status run_items(lm_model *m, const lm_eval_item *items, progress *at,
     }
 }
 
-lm_status lm_model_eval(lm_model *m, const lm_eval_item *items, size_t n, lm_error *err)
+lm_status lm_eval_items(lm_model *m, const lm_eval_item *items, size_t n, lm_error *err)
 {
     progress small[8] = { { 0 } };
     progress *at = small;
@@ -303,6 +303,14 @@ lm_status lm_model_eval(lm_model *m, const lm_eval_item *items, size_t n, lm_err
     if (at != small)
         lm_free(at);
     return status;
+}
+
+lm_status lm_model_eval(lm_model *m, const lm_eval_item *items, size_t n, lm_error *err)
+{
+    /* A cancel that came while nothing ran is not meant for this call. */
+    for (size_t i = 0; i < n; i++)
+        atomic_store_explicit(&items[i].session->cancel, false, memory_order_relaxed);
+    return lm_eval_items(m, items, n, err);
 }
 
 lm_status lm_session_append(lm_session *s, const int32_t *ids, size_t n, lm_error *err)

@@ -175,9 +175,34 @@ static void a_caller_can_stop(void **state)
     assert_int_equal(g.stop, LM_STOP_CANCELLED);
     assert_int_equal(g.n_tokens, 5);
     lm_generated_clear(&g);
+    /* A cancel while nothing runs is not meant for the next call. */
     lm_session_cancel(s);
-    assert_int_equal(lm_session_append(s, prompt, N_PROMPT, &err), LM_ERR_CANCELLED);
-    memset(&err, 0, sizeof err);
+    assert_int_equal(lm_session_append(s, prompt, N_PROMPT, &err), LM_OK);
+    lm_session_close(s);
+    lm_model_close(m);
+}
+
+static bool cancel_at_three(void *user, const lm_token_event *e)
+{
+    lm_session *s = user;
+    (void)e;
+    if (lm_session_n_tokens(s) == N_PROMPT + 3)
+        lm_session_cancel(s); /* as another thread would */
+    return true;
+}
+
+static void a_cancel_ends_the_call_that_runs(void **state)
+{
+    (void)state;
+    lm_model *m = open_model("llama", "cpu", 256);
+    lm_session *s = open_session(m);
+    lm_error err = { 0 };
+    lm_generated g;
+    assert_int_equal(lm_session_append(s, prompt, N_PROMPT, &err), LM_OK);
+    assert_int_equal(lm_generate(s, NULL, cancel_at_three, s, &g, &err), LM_OK);
+    assert_int_equal(g.stop, LM_STOP_CANCELLED);
+    assert_int_equal(g.n_tokens, 4);
+    lm_generated_clear(&g);
     assert_int_equal(lm_session_append(s, prompt, N_PROMPT, &err), LM_OK); /* once only */
     lm_session_close(s);
     lm_model_close(m);
@@ -251,6 +276,7 @@ int main(void)
         cmocka_unit_test(a_full_context_is_refused_with_both_numbers),
         cmocka_unit_test(tokens_outside_the_vocabulary_are_refused),
         cmocka_unit_test(a_caller_can_stop),
+        cmocka_unit_test(a_cancel_ends_the_call_that_runs),
         cmocka_unit_test(options_are_refused_by_name),
         cmocka_unit_test(failing_allocations_leave_nothing),
     };
