@@ -6,7 +6,7 @@ try pack list nowhere
 try pack inspect "$FABLE" | head -n 12
 "$LEMMA" pack inspect "$FABLE" --json | grep -E '"(family|num_layers|valid)"'
 try pack check "$FABLE"
-try pack check "$FABLE" --quick --json
+"$LEMMA" pack check "$FABLE" --quick --json | grep -E '"(valid|issues|family)"'
 try pack inspect nowhere
 cp -r "$FABLE" broken; truncate -s 1000000 broken/model.safetensors
 try pack check broken
