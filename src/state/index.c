@@ -47,6 +47,7 @@ static const char schema[] =
 
 #define STATEMENTS(X)                                                                                        \
     X(BEGIN, "BEGIN IMMEDIATE")                                                                              \
+    X(READ, "BEGIN DEFERRED")                                                                                \
     X(COMMIT, "COMMIT")                                                                                      \
     X(ADD_RUN, "INSERT INTO runs(file, bytes, pages) VALUES(?1, ?2, ?3)")                                    \
     X(DROP_RUN, "DELETE FROM runs WHERE id = ?1")                                                            \
@@ -311,6 +312,13 @@ uint64_t lm_index_bytes(int dir)
 lm_status lm_index_begin(lm_index *x, lm_error *err)
 {
     return run(x, Q_BEGIN, 0, 0, 0, err);
+}
+
+lm_status lm_index_read(lm_index *x, bool on, lm_error *err)
+{
+    if (on == !sqlite3_get_autocommit(x->db))
+        return LM_OK;
+    return run(x, on ? Q_READ : Q_COMMIT, 0, 0, 0, err);
 }
 
 lm_status lm_index_commit(lm_index *x, lm_error *err)

@@ -450,6 +450,8 @@ static lm_status locate(lm_store *s, search *f, uint32_t g, uint32_t i, const lm
     out->run = NULL;
     /* Twice: between looking and opening, a merge may have moved the page. */
     for (int k = 0; k < 2; k++) {
+        if (k)
+            LM_TRY(lm_index_read(s->reader, false, err));
         lm_status status = lm_index_find_page(s->reader, name, &row, err);
         if (status != LM_OK)
             return status == LM_ERR_NOT_FOUND ? LM_OK : status;
@@ -504,7 +506,11 @@ lm_status lm_store_find(lm_store *s, const lm_space *space, const int32_t *token
     (void)pthread_mutex_lock(&s->read_lock);
     lm_status status = lm_store_fresh_reader(s, err);
     if (status == LM_OK)
+        status = lm_index_read(s->reader, true, err);
+    if (status == LM_OK)
         status = find_pages(s, space, tokens, &f, err);
+    if (s->reader)
+        (void)!lm_index_read(s->reader, false, NULL);
     (void)pthread_mutex_unlock(&s->read_lock);
     if (status == LM_OK)
         status = choose(&f, f.n_pages * page_tokens, &found, err);

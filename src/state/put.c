@@ -338,9 +338,31 @@ static void free_sleep(lm_job *j)
     lm_free(w);
 }
 
+/* Whether the run really has the page: a sleep that counts on it must not be wrong.  What
+ * the index only claims is forgotten there, and written anew. */
+static lm_status really_there(lm_store *s, const lm_page_row *row, lm_run **r, bool *there, lm_error *err)
+{
+    if (!*r || memcmp(lm_run_id_get(*r), &row->run, sizeof row->run) != 0) {
+        lm_run_release(*r);
+        *r = NULL;
+        lm_status status = lm_store_run(s, &row->run, r, NULL);
+        /* Gone or damaged is an answer; an error of the system is not. */
+        if (status != LM_OK && status != LM_ERR_NOT_FOUND && status != LM_ERR_STATE &&
+            status != LM_ERR_TRUNCATED)
+            return lm_fail(err, status, "cannot look at a run of the session's pages");
+    }
+    *there = *r && row->slot < lm_run_n_pages(*r) &&
+             lm_digest_equal(&lm_run_page_at(*r, row->slot)->name, &row->name);
+    if (*there)
+        return LM_OK;
+    LM_TRY(lm_index_begin(s->writer, err));
+    LM_TRY(lm_index_drop_page(s->writer, row->row, err));
+    return lm_index_commit(s->writer, err);
+}
+
 /* Looks up what is there, collects what is not. */
 static lm_status lacking_of_sleep(lm_store *s, sleep_job *w, uint32_t g, lm_digest *names, lm_run_page *out,
-                                  size_t *n, lm_error *err)
+                                  size_t *n, lm_run **r, lm_error *err)
 {
     lm_entry_group *eg = &w->e.groups[g];
     LM_TRY(
@@ -348,16 +370,19 @@ static lm_status lacking_of_sleep(lm_store *s, sleep_job *w, uint32_t g, lm_dige
     for (uint32_t i = eg->first_page; i < eg->n_pages; i++) {
         lm_entry_page *ep = &eg->pages[i - eg->first_page];
         lm_page_row row;
+        bool there = false;
         lm_status status = lm_index_find_page(s->writer, &names[i], &row, err);
         ep->name = names[i];
-        if (status == LM_OK) {
+        if (status == LM_OK)
+            LM_TRY(really_there(s, &row, r, &there, err));
+        if (there) {
             ep->run = row.run;
             ep->slot = row.slot;
             LM_TRY(lm_index_keep(s->writer, row.row, err));
             w->report.pages_reused++;
             continue;
         }
-        if (status != LM_ERR_NOT_FOUND)
+        if (status != LM_OK && status != LM_ERR_NOT_FOUND)
             return status;
         if (!w->pages[g][i])
             return lm_fail(err, LM_ERR_STATE,
@@ -395,6 +420,7 @@ static lm_status run_sleep(lm_store *s, lm_job *j, lm_error *err)
     lm_digest *names = NULL;
     size_t n = 0, most = 0;
     lm_run_id id;
+    lm_run *r = NULL;
     static const lm_run_id none;
     for (uint32_t g = 0; g < w->e.n_groups; g++)
         most += w->e.groups[g].n_pages;
@@ -402,7 +428,8 @@ static lm_status run_sleep(lm_store *s, lm_job *j, lm_error *err)
     if (status == LM_OK)
         status = LM_NEW(&names, most, err);
     for (uint32_t g = 0; g < w->e.n_groups && status == LM_OK; g++)
-        status = lacking_of_sleep(s, w, g, names, pages, &n, err);
+        status = lacking_of_sleep(s, w, g, names, pages, &n, &r, err);
+    lm_run_release(r);
     if (status == LM_OK)
         status = room_for_sleep(s, w, pages, n, err);
     if (status == LM_OK && n) {

@@ -458,26 +458,45 @@ static lm_status resolve_options(lm_store *s, const lm_store_options *o, lm_erro
     return LM_OK;
 }
 
-/* The writer lock is taken for a new store (two processes may make it at once); for one
- * that is there, whoever gets the lock at once tidies up after crashes. */
+/* The writer lock is taken for a new store alone (two processes may make it at once).  One
+ * that is there is tidied up after crashes by the disk thread's first job: opening stays
+ * short. */
 static lm_status open_index(lm_store *s, lm_error *err)
 {
     struct stat st;
     int lock = -1;
-    lm_gc_report report = { 0 };
-    bool fresh = fstatat(s->dir, LM_INDEX_FILE, &st, AT_SYMLINK_NOFOLLOW) != 0 || st.st_size == 0;
-    lm_status status =
-        lm_store_writer_lock(s, fresh ? LM_STORE_LOCK_MS : 0, false, &lock, fresh ? err : NULL);
-    if (status == LM_OK) {
-        status = s->o.no_writes ? LM_OK : lm_store_reconcile(s, &report, err);
+    if (fstatat(s->dir, LM_INDEX_FILE, &st, AT_SYMLINK_NOFOLLOW) != 0 || st.st_size == 0) {
+        LM_TRY(lm_store_writer_lock(s, LM_STORE_LOCK_MS, false, &lock, err));
         lm_store_writer_unlock(lock);
-    } else if (!fresh && status == LM_ERR_BUSY)
-        status = LM_OK;
-    else if (!fresh)
-        /* Once more for the message: the first try was silent. */
-        status = lm_store_writer_lock(s, 0, false, &lock, err), lm_store_writer_unlock(lock);
-    if (status == LM_OK)
-        status = lm_index_open(&s->reader, s->dir, s->folder, false, err);
+    }
+    return lm_index_open(&s->reader, s->dir, s->folder, false, err);
+}
+
+static lm_status run_tidy(lm_store *s, lm_job *j, lm_error *err)
+{
+    lm_gc_report report = { 0 };
+    (void)j;
+    return lm_store_reconcile(s, &report, err);
+}
+
+static void free_job(lm_job *j)
+{
+    lm_free(j);
+}
+
+static lm_status start(lm_store *s, lm_error *err)
+{
+    lm_job *j = NULL;
+    LM_TRY(lm_disk_start(s, err));
+    if (s->o.no_writes)
+        return LM_OK;
+    lm_status status = LM_NEW(&j, 1, err);
+    if (status == LM_OK) {
+        *j = (lm_job){ .run = run_tidy, .free = free_job, .writes = true, .automatic = true };
+        status = lm_disk_submit(s, j, err);
+    }
+    if (status != LM_OK)
+        (void)lm_disk_stop(s);
     return status;
 }
 
@@ -499,7 +518,7 @@ lm_status lm_store_open(lm_store **out, const lm_store_options *o, lm_error *err
     if (status == LM_OK)
         status = resolve_options(s, o, err);
     if (status == LM_OK)
-        status = lm_disk_start(s, err);
+        status = start(s, err);
     if (status != LM_OK) {
         lm_store_free(s);
         return status;

@@ -173,7 +173,8 @@ static void a_woken_tail_is_private_to_each_session(void **state)
     assert_int_equal(lm_store_mount(store, e, 40, &a, &err), LM_OK);
     assert_int_equal(lm_store_mount(store, e, 40, &b, &err), LM_OK);
     lm_page *pa = lm_mount_take(a, 0, 2), *pb = lm_mount_take(b, 0, 2);
-    assert_ptr_equal(lm_mount_take(a, 0, 0)->data, lm_mount_take(b, 0, 0)->data); /* one mapping */
+    lm_page *fa = lm_mount_take(a, 0, 0), *fb = lm_mount_take(b, 0, 0);
+    assert_ptr_equal(fa->data, fb->data); /* one mapping */
     memset(pa->data, 1, LITE_BYTES_0);
     assert_memory_equal(pb->data, l.pages[0][2], LITE_BYTES_0);
     lm_store_close(store); /* mounts outlive the store */
@@ -181,8 +182,8 @@ static void a_woken_tail_is_private_to_each_session(void **state)
     lm_mount_close(a);
     assert_int_equal(pa->data[5], 1); /* and pages the mount's handle */
     lm_pool_drop(NULL, pa);
-    lm_pool_drop(NULL, lm_mount_take(b, 0, 0));
-    lm_pool_drop(NULL, lm_mount_take(b, 0, 0));
+    lm_pool_drop(NULL, fa);
+    lm_pool_drop(NULL, fb);
     lm_pool_drop(NULL, pb);
     lm_mount_close(b);
     lm_entry_free(e);
@@ -661,6 +662,24 @@ static void a_bad_page_is_a_miss_and_is_written_anew(void **state)
     lite_close(&l);
 }
 
+static void a_sleep_counts_only_on_pages_that_are_there(void **state)
+{
+    lite_session l;
+    lm_error err = { 0 };
+    char command[400];
+    lm_sleep_report r;
+    (void)state;
+    lite_open(&l, 4, 320, 1);
+    assert_int_equal(lite_sleep(store, &l, "w", LM_ENTRY_KEPT, NULL, &err), LM_OK);
+    (void)snprintf(command, sizeof command, "rm '%s'/runs/*.run", folder);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(lite_wake(store, &l, "w", 320, NULL, &err), 0); /* replayed, not lost */
+    assert_int_equal(lite_sleep(store, &l, "w", LM_ENTRY_KEPT, &r, &err), LM_OK);
+    assert_int_equal(r.pages_written, 20);
+    assert_int_equal(lite_wake(store, &l, "w", 320, NULL, &err), 320);
+    lite_close(&l);
+}
+
 /* 1,024 pages of one entry in two runs: what stands between a new process and its page table.
  * Pages are small here; a mount never looks into them, so their size does not matter. */
 static void a_page_table_of_64k_tokens_mounts_in_two_milliseconds(void **state)
@@ -700,7 +719,12 @@ static void a_page_table_of_64k_tokens_mounts_in_two_milliseconds(void **state)
         lm_entry *e = NULL;
         lm_mount *m = NULL;
         struct timespec t0, t1, t2;
-        reopen(BIG);
+        lm_store_close(store);
+        struct timespec t3;
+        (void)clock_gettime(CLOCK_MONOTONIC, &t3);
+        store = lite_store(folder, BIG, &err);
+        double opened = ms_since(&t3);
+        assert_non_null(store);
         (void)clock_gettime(CLOCK_MONOTONIC, &t0);
         assert_int_equal(lm_store_entry(store, "long", &e, &err), LM_OK);
         double entry = ms_since(&t0);
@@ -716,13 +740,14 @@ static void a_page_table_of_64k_tokens_mounts_in_two_milliseconds(void **state)
         assert_int_equal(lm_mount_n_tokens(m), 65536);
         lm_mount_close(m);
         lm_entry_free(e);
-        const double got[4] = { entry, mount, all, find };
-        for (int i = 0; i < 4; i++)
+        const double got[5] = { entry, mount, all, find, opened };
+        for (int i = 0; i < 5; i++)
             best[i] = got[i] < best[i] ? got[i] : best[i];
     }
     print_message(
-        "65,536 tokens: entry %.3f ms, mount %.3f ms, together %.3f ms; found by tokens in %.3f ms\n",
-        best[0], best[1], best[2], best[3]);
+        "65,536 tokens: entry %.3f ms, mount %.3f ms, together %.3f ms; found by tokens in %.3f ms; "
+        "store opened in %.3f ms\n",
+        best[0], best[1], best[2], best[3], best[4]);
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     print_message("skipped the bound: sanitizers slow it down\n");
 #else
@@ -754,6 +779,7 @@ int main(void)
         T(a_session_in_use_names_its_holder),
         T(warming_tells_how_much_is_good),
         T(a_bad_page_is_a_miss_and_is_written_anew),
+        T(a_sleep_counts_only_on_pages_that_are_there),
         T(a_page_table_of_64k_tokens_mounts_in_two_milliseconds),
     };
     return cmocka_run_group_tests_name("state/store", tests, NULL, NULL);
