@@ -6,6 +6,7 @@
 #   make models     fetch two real models that the tests and the demo use
 #   make deps       install the Debian packages that are missing
 #   make install    honours DESTDIR and prefix
+#   make test-crash a thousand kills of the store, some minutes
 #   make asan|ubsan|tsan|fuzz    the tests in that build
 #   make format|lint|clean
 prefix ?= /usr/local
@@ -15,7 +16,7 @@ CMAKE ?= cmake
 WERROR ?= OFF
 export PACK PROMPT
 
-.PHONY: all demo test models deps install clean asan ubsan tsan fuzz format lint
+.PHONY: all demo test test-crash models deps install clean asan ubsan tsan fuzz format lint
 
 all: build/build.ninja
 	@$(CMAKE) --build build -j $(JOBS) --target lemma_program lemma_docs
@@ -36,6 +37,10 @@ models:
 test: build/build.ninja
 	@$(CMAKE) --build build -j $(JOBS)
 	@scripts/test.sh build
+
+test-crash: build/build.ninja
+	@$(CMAKE) --build build -j $(JOBS) --target test_store_faults
+	@LM_CRASH_KILLS=$(or $(KILLS),1100) build/test_store_faults
 
 # The program is linked again where another prefix changes where it looks for the library.
 install: build/build.ninja
