@@ -65,15 +65,16 @@ static void remember(word *w, const char *s, size_t n, uint64_t hash, size_t at,
 
 /* ---- merging ---- */
 
+#define GONE UINT32_MAX
+
 typedef struct {
-    uint32_t id; /* SPM: bytes of the symbol, 0 once merged away */
+    uint32_t id; /* SPM: bytes of the symbol; GONE once merged away */
     int32_t prev, next;
     uint32_t at; /* first byte in the piece */
 } symbol;
 
 typedef struct {
     uint32_t rank, at; /* position of the left symbol */
-    uint32_t n;        /* SPM: bytes of the result */
 } candidate;
 
 typedef struct {
@@ -82,6 +83,7 @@ typedef struct {
     size_t n, n_heap;
     lm_tok_run *r;
     const char *text;
+    bool spm;
 } merger;
 
 static bool before(const candidate *a, const candidate *b)
@@ -121,13 +123,30 @@ static candidate pop(merger *m)
     return top;
 }
 
-static const lm_tok_merge *find_pair(const merger *m, uint32_t left, uint32_t right)
+/* Whether symbol `left` and the next one merge: the rank, and what they become. */
+static bool pair_at(const merger *m, int32_t left, uint32_t *rank, uint32_t *id)
 {
     const lm_tokenizer *t = m->r->t;
-    const lm_tok_merge *p = lm_tok_find_merge(t, left, right);
-    if (p && m->r->plain_only && p->id < t->h->n_vocab && (t->kind[p->id] & LM_TK_SPECIAL))
-        return NULL;
-    return p;
+    const symbol *l, *r;
+    if (left < 0 || m->s[left].id == GONE || m->s[left].next < 0)
+        return false;
+    l = &m->s[left];
+    r = &m->s[l->next];
+    if (m->spm) { /* any two whose text is an entry */
+        uint32_t n = l->id + r->id;
+        int32_t e = n > t->h->max_piece ? -1 : lm_tok_entry(m->r, m->text + l->at, n);
+        if (e < 0)
+            return false;
+        *rank = ((const uint32_t *)t->scores)[e];
+        *id = n;
+        return *rank < t->h->n_vocab;
+    }
+    const lm_tok_merge *p = lm_tok_find_merge(t, l->id, r->id);
+    if (!p || (m->r->plain_only && p->id < t->h->n_vocab && (t->kind[p->id] & LM_TK_SPECIAL)))
+        return false;
+    *rank = (uint32_t)(p - t->merges);
+    *id = p->id;
+    return true;
 }
 
 /* Room for n symbols and for every merge that can ever wait: one for each pair
@@ -153,16 +172,10 @@ static void add_symbol(merger *m, uint32_t id, size_t at)
 
 static void try_pair(merger *m, int32_t left)
 {
-    const lm_tok_merge *p;
-    int32_t right;
-    if (left < 0 || (right = m->s[left].next) < 0)
-        return;
-    p = find_pair(m, m->s[left].id, m->s[right].id);
-    if (p)
-        push(m, (candidate){ (uint32_t)(p - m->r->t->merges), (uint32_t)left, 0 });
+    uint32_t rank, id;
+    if (pair_at(m, left, &rank, &id))
+        push(m, (candidate){ rank, (uint32_t)left });
 }
-
-#define GONE UINT32_MAX
 
 static void unlink_right(merger *m, symbol *l)
 {
@@ -176,20 +189,19 @@ static void unlink_right(merger *m, symbol *l)
 static void merge_few(merger *m)
 {
     for (;;) {
-        const lm_tok_merge *best = NULL;
+        uint32_t best = GONE, best_id = 0, rank, id;
         int32_t at = -1;
-        for (int32_t i = 0; i >= 0 && m->s[i].next >= 0; i = m->s[i].next) {
-            const lm_tok_merge *p = find_pair(m, m->s[i].id, m->s[m->s[i].next].id);
-            if (p && (!best || p < best)) {
-                best = p;
+        for (int32_t i = 0; i >= 0; i = m->s[i].next)
+            if (pair_at(m, i, &rank, &id) && rank < best) {
+                best = rank;
+                best_id = id;
                 at = i;
             }
-        }
-        if (!best)
+        if (at < 0)
             return;
         m->s[m->s[at].next].id = GONE;
         unlink_right(m, &m->s[at]);
-        m->s[at].id = best->id;
+        m->s[at].id = best_id;
     }
 }
 
@@ -249,16 +261,11 @@ static void drop_rank(lists *w)
 
 static void list_pair(lists *w, int32_t left)
 {
-    const lm_tok_merge *p;
     list *l;
     size_t cap;
-    uint32_t rank;
-    if (w->st != LM_OK || left < 0 || w->m->s[left].next < 0)
+    uint32_t rank, id;
+    if (w->st != LM_OK || !pair_at(w->m, left, &rank, &id))
         return;
-    p = find_pair(w->m, w->m->s[left].id, w->m->s[w->m->s[left].next].id);
-    if (!p)
-        return;
-    rank = (uint32_t)(p - w->m->r->t->merges);
     l = &w->of[rank];
     if (l->n == l->cap) {
         cap = l->cap;
@@ -308,12 +315,12 @@ static void do_rank(lists *w, uint32_t rank)
 static lm_status merge_long(merger *m)
 {
     lists w = { .m = m, .st = LM_OK };
-    size_t turns = 0, n_merges = m->r->t->n_merges;
-    LM_TRY(LM_NEW(&w.of, n_merges + 1, m->r->err));
+    size_t turns = 0, n_ranks = m->spm ? m->r->t->h->n_vocab : m->r->t->n_merges;
+    LM_TRY(LM_NEW(&w.of, n_ranks + 1, m->r->err));
     for (size_t i = 0; i + 1 < m->n && w.st == LM_OK; i++)
         list_pair(&w, (int32_t)i);
     /* A made-up vocabulary can jump back and forth between ranks without end. */
-    while (w.n_ranks && w.st == LM_OK && turns++ < 16 * (n_merges + 64))
+    while (w.n_ranks && w.st == LM_OK && turns++ < 16 * (n_ranks + 64))
         do_rank(&w, w.ranks[0]);
     if (w.n_ranks && w.st == LM_OK) { /* the heap does the rest */
         for (int32_t i = 0; i >= 0; i = m->s[i].next)
@@ -326,7 +333,7 @@ static lm_status merge_long(merger *m)
             try_pair(m, (int32_t)c.at);
         }
     }
-    for (size_t i = 0; i < n_merges; i++)
+    for (size_t i = 0; i < n_ranks; i++)
         lm_free(w.of[i].at);
     lm_free(w.of);
     lm_free(w.ranks);
@@ -337,15 +344,12 @@ static lm_status merge_long(merger *m)
 static bool merge_at(merger *m, uint32_t at, uint32_t rank)
 {
     symbol *l = &m->s[at];
-    const lm_tok_merge *p;
-    if (l->id == GONE || l->next < 0)
-        return false;
-    p = find_pair(m, l->id, m->s[l->next].id);
-    if (!p || (uint32_t)(p - m->r->t->merges) != rank)
+    uint32_t now, id;
+    if (!pair_at(m, (int32_t)at, &now, &id) || now != rank)
         return false;
     m->s[l->next].id = GONE;
     unlink_right(m, l);
-    l->id = p->id;
+    l->id = id;
     return true;
 }
 
@@ -525,14 +529,14 @@ static lm_status one_word(lm_tok_run *r, const char *s, size_t n)
     return LM_OK;
 }
 
-/* Where no entry has U+2581 behind another character, no merge crosses that
- * border: each side is a piece of its own, small and likely seen before. */
-static size_t word_end(const char *s, size_t n)
+/* Where no entry has this byte and U+2581 side by side, no merge crosses the border
+ * between them: each side is a piece of its own, small and likely seen before. */
+static size_t word_end(const lm_tok_header *h, const char *s, size_t n)
 {
     bool text = false;
     for (size_t i = 0; i < n;) {
         bool space = n - i >= 3 && memcmp(s + i, "\xe2\x96\x81", 3) == 0;
-        if (space && text)
+        if (space && text && !(h->cross[(uint8_t)s[i - 1] >> 5] >> ((uint8_t)s[i - 1] & 31) & 1))
             return i;
         text = !space;
         i += space ? 3 : 1;
@@ -546,29 +550,13 @@ lm_status lm_bpe_run(lm_tok_run *r, const char *s, size_t n)
     if (!(r->t->h->flags & LM_TM_WORDS))
         return one_word(r, s, n);
     for (; n; s += end, n -= end) {
-        end = word_end(s, n);
+        end = word_end(r->t->h, s, n);
         LM_TRY(one_word(r, s, end));
     }
     return LM_OK;
 }
 
 /* ---- SentencePiece's way, as GGUF vocabularies without merges need it ---- */
-
-static void try_text(merger *m, int32_t left)
-{
-    const lm_tokenizer *t = m->r->t;
-    symbol *l, *r;
-    uint32_t n;
-    int32_t id;
-    if (left < 0 || m->s[left].next < 0)
-        return;
-    l = &m->s[left];
-    r = &m->s[l->next];
-    n = l->id + r->id;
-    if (n > t->h->max_piece || (id = lm_tok_entry(m->r, m->text + l->at, n)) < 0)
-        return;
-    push(m, (candidate){ ((const uint32_t *)t->scores)[id], (uint32_t)left, n });
-}
 
 static lm_status spm_word(lm_tok_run *r, const char *s, size_t n)
 {
@@ -583,23 +571,12 @@ static lm_status spm_word(lm_tok_run *r, const char *s, size_t n)
     }
     LM_TRY(room(r, n, &m));
     m.text = s;
+    m.spm = true;
     for (size_t i = 0, len; i < n; i += len) {
         (void)lm_utf8_get(s + i, n - i, &len);
         add_symbol(&m, (uint32_t)len, i);
     }
-    for (size_t i = 0; i + 1 < m.n; i++)
-        try_text(&m, (int32_t)i);
-    while (m.n_heap) {
-        candidate c = pop(&m);
-        symbol *l = &m.s[c.at];
-        if (l->id == 0 || l->next < 0 || l->id + m.s[l->next].id != c.n)
-            continue;
-        m.s[l->next].id = 0;
-        unlink_right(&m, l);
-        l->id = c.n;
-        try_text(&m, l->prev);
-        try_text(&m, (int32_t)c.at);
-    }
+    LM_TRY(merge(&m));
     for (int32_t i = 0; i >= 0; i = m.s[i].next) {
         int32_t id = lm_tok_entry(r, s + m.s[i].at, m.s[i].id);
         if (id >= 0) {
@@ -618,7 +595,7 @@ static lm_status spm_word(lm_tok_run *r, const char *s, size_t n)
 lm_status lm_spm_run(lm_tok_run *r, const char *s, size_t n)
 {
     for (size_t end; n; s += end, n -= end) {
-        end = r->t->h->flags & LM_TM_WORDS ? word_end(s, n) : n;
+        end = r->t->h->flags & LM_TM_WORDS ? word_end(r->t->h, s, n) : n;
         LM_TRY(spm_word(r, s, end));
     }
     return LM_OK;

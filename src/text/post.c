@@ -6,12 +6,13 @@
 #include "base/mem.h"
 #include "text/tok.h"
 
-static lm_status insert(int32_t **ids, size_t *n, size_t at, json_int_t id, lm_error *err)
+static lm_status insert(const lm_tokenizer *t, int32_t **ids, size_t *n, size_t at, json_int_t id,
+                        lm_error *err)
 {
-    if (id < 0 || id >= LM_TOK_MAX_ID)
+    if (id < 0 || id >= (json_int_t)t->h->n_vocab)
         return lm_fail(err, LM_ERR_CORRUPT,
-                       "a token of the post_processor has the id %lld, allowed are 0 to %d", (long long)id,
-                       LM_TOK_MAX_ID - 1);
+                       "a token of the post_processor has the id %lld, allowed are 0 to %u", (long long)id,
+                       t->h->n_vocab - 1);
     LM_TRY(lm_resize((void **)ids, *n + 1, sizeof **ids, err));
     memmove(*ids + at + 1, *ids + at, (*n - at) * sizeof **ids);
     (*ids)[at] = (int32_t)id;
@@ -33,9 +34,9 @@ static lm_status special(lm_tokenizer *t, const json_t *def, const json_t *piece
     for (size_t i = 0; i < json_array_size(ids); i++) {
         json_int_t id = json_integer_value(json_array_get(ids, i));
         if (seen)
-            LM_TRY(insert(&t->after, &t->n_after, t->n_after, id, err));
+            LM_TRY(insert(t, &t->after, &t->n_after, t->n_after, id, err));
         else
-            LM_TRY(insert(&t->before, &t->n_before, (*at)++, id, err));
+            LM_TRY(insert(t, &t->before, &t->n_before, (*at)++, id, err));
     }
     return LM_OK;
 }
@@ -72,8 +73,8 @@ static lm_status from_bert(lm_tokenizer *t, const json_t *def, lm_error *err)
     const json_t *sep = json_array_get(json_object_get(def, "sep"), 1);
     if (!json_is_integer(cls) || !json_is_integer(sep))
         return lm_fail(err, LM_ERR_CORRUPT, "a %s lacks 'cls' or 'sep'", lm_tok_type(def));
-    LM_TRY(insert(&t->before, &t->n_before, 0, json_integer_value(cls), err));
-    return insert(&t->after, &t->n_after, t->n_after, json_integer_value(sep), err);
+    LM_TRY(insert(t, &t->before, &t->n_before, 0, json_integer_value(cls), err));
+    return insert(t, &t->after, &t->n_after, t->n_after, json_integer_value(sep), err);
 }
 
 lm_status lm_post_compile(lm_tokenizer *t, const json_t *def, lm_error *err)

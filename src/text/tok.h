@@ -43,7 +43,7 @@ enum { /* lm_tok_header.flags */
        LM_TM_BYTE_FALLBACK = 1,
        LM_TM_FUSE_UNK = 2,
        LM_TM_IGNORE_MERGES = 4,
-       LM_TM_WORDS = 16,      /* no entry has U+2581 behind another character */
+       LM_TM_WORDS = 16,      /* a text may be cut before U+2581, but behind the bytes in `cross` */
     LM_TM_UNK_MISSING = 8, /* unk_token is named and not in the vocabulary: an error once it is needed */
 };
 
@@ -110,6 +110,7 @@ typedef struct {
     int32_t bos, eos, unk;
     uint32_t pad;
     double min_score;
+    uint32_t cross[8]; /* bytes that some entry has in front of a U+2581 */
     char prefix[64], suffix[64]; /* of subwords: continuing_subword_prefix, end_of_word_suffix */
     struct {
         uint64_t at, n;
@@ -309,6 +310,7 @@ lm_status lm_tok_build_merge(lm_tok_build *b, const char *left, size_t n_left, c
 /* id -1: the next free one.  The text may be an entry already: it keeps its id. */
 lm_status lm_tok_build_added(lm_tok_build *b, const char *s, size_t n, int64_t id, unsigned flags,
                              lm_error *err) LM_NODISCARD;
+uint32_t lm_tok_build_n_tokens(const lm_tok_build *b); /* without added ones */
 int32_t lm_tok_build_find(const lm_tok_build *b, const char *s, size_t n);
 /* Takes Precompiled maps out of `pipeline` (an object of the four parts). */
 lm_status lm_tok_build_finish(lm_tok_build *b, json_t *pipeline, uint8_t **image, size_t *n,

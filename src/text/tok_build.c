@@ -71,6 +71,11 @@ lm_tok_header *lm_tok_build_header(lm_tok_build *b)
     return &b->h;
 }
 
+uint32_t lm_tok_build_n_tokens(const lm_tok_build *b)
+{
+    return b->n_model;
+}
+
 static size_t probe(const lm_tok_build *b, const char *s, size_t n)
 {
     size_t mask = b->n_slots - 1, i = (size_t)lm_xxh64(s, n, 0) & mask;
@@ -370,25 +375,26 @@ static lm_status add_merges(lm_tok_build *b, lm_str *image, lm_error *err)
     return LM_OK;
 }
 
-/* Whether a text may be cut before each U+2581 that follows another character. */
-static bool words_stand_alone(const lm_tok_build *b)
+/* No merge crosses the border before a U+2581 unless an entry does.  Notes which
+ * bytes stand there in entries: behind all others a text may be cut. */
+static void find_borders(lm_tok_build *b)
 {
     const entry *space = find(b, "\xe2\x96\x81", 3);
     if (!space || !(space->kind & LM_TK_MODEL) || b->h.prefix[0] || b->h.suffix[0] ||
         (b->h.flags & LM_TM_IGNORE_MERGES))
-        return false;
+        return;
+    b->h.flags |= LM_TM_WORDS;
     for (size_t i = 0; i < b->n; i++) {
         const char *s = b->text.s + b->e[i].at;
         bool text = false;
         for (size_t k = 0; (b->e[i].kind & LM_TK_MODEL) && k < b->e[i].n;) {
             bool is_space = b->e[i].n - k >= 3 && memcmp(s + k, "\xe2\x96\x81", 3) == 0;
             if (is_space && text)
-                return false;
+                b->h.cross[(uint8_t)s[k - 1] >> 5] |= 1u << ((uint8_t)s[k - 1] & 31);
             text = !is_space;
             k += is_space ? 3 : 1;
         }
     }
-    return true;
 }
 
 static lm_status add_unigram_trie(lm_tok_build *b, lm_str *image, lm_error *err)
@@ -563,8 +569,8 @@ lm_status lm_tok_build_finish(lm_tok_build *b, json_t *pipeline, uint8_t **out, 
     if (b->n == 0)
         return lm_fail(err, LM_ERR_CORRUPT, "%s: the vocabulary is empty", b->name);
     memcpy(b->h.magic, "LMTOKIMG", 8);
-    if ((b->h.model == LM_TOK_BPE || b->h.model == LM_TOK_SPM) && words_stand_alone(b))
-        b->h.flags |= LM_TM_WORDS;
+    if (b->h.model == LM_TOK_BPE || b->h.model == LM_TOK_SPM)
+        find_borders(b);
     lm_str_add(&image, (const char *)&b->h, sizeof b->h);
     if ((st = add_vocabulary(b, &image, err)) != LM_OK || (st = add_merges(b, &image, err)) != LM_OK)
         goto out;

@@ -318,6 +318,9 @@ static lm_status unknown(reader *r, lm_error *err)
             return LM_OK;
         enter(r, r->unk);
         LM_TRY(id_number(r, &id, err));
+        if (lm_tok_build_n_tokens(r->b) <= id)
+            return lm_fail(err, LM_ERR_CORRUPT, "%s: unk_id is %u, the vocabulary has %u entries", r->j.name,
+                           id, lm_tok_build_n_tokens(r->b));
         h->unk = (int32_t)id;
         return LM_OK;
     }

@@ -42,6 +42,9 @@ lm_status lm_tok_attach(lm_tokenizer *t, const uint8_t *image, size_t n, lm_erro
     for (unsigned i = 0; i < LM_TS_N; i++)
         if (!lm_inside(h->section[i].at, h->section[i].n, n) || h->section[i].at % 64)
             return lm_fail(err, LM_ERR_CORRUPT, "section %u of the compiled tokenizer is outside it", i);
+    if (h->n_vocab == 0 || h->n_vocab > LM_TOK_MAX_ID || h->unk >= (int32_t)h->n_vocab ||
+        h->bos >= (int32_t)h->n_vocab || h->eos >= (int32_t)h->n_vocab)
+        return lm_fail(err, LM_ERR_CORRUPT, "the header of the compiled tokenizer is damaged");
     t->image = image;
     t->h = h;
     t->text = section(h, image, LM_TS_TEXT, &bytes);

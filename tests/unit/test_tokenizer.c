@@ -1,11 +1,15 @@
 /* Tokenizers against the reference's ids and texts: fifteen small tokenizers of
  * every kind, 150 strings each (tests/data/tokenizers). */
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #include <jansson.h>
@@ -13,7 +17,15 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "format/pack.h"
 #include "text/tokenizer.h"
+
+/* Seconds of processor time; sanitizers and debug builds are many times slower. */
+#if defined(NDEBUG) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define LIMIT 2.0
+#else
+#define LIMIT 40.0
+#endif
 
 static const char *const kinds[] = {
     "albert", "bert-cased", "bert-uncased",      "deepseek", "digits", "gemma", "gpt2", "gpt2-prefix",
@@ -122,10 +134,281 @@ static void every_kind_agrees_with_the_reference(void **state)
     }
 }
 
+/* ---- a person's text ---- */
+
+static lm_ids encode(const lm_tokenizer *t, const char *s, size_t n, const lm_span *literal, size_t n_literal,
+                     unsigned flags)
+{
+    lm_ids ids = { 0 };
+    lm_error err = { 0 };
+    if (lm_tokenizer_encode(t, s, n, literal, n_literal, flags, &ids, &err) != LM_OK)
+        fail_msg("%s", err.text);
+    return ids;
+}
+
+static size_t count(const lm_ids *ids, int32_t id)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < ids->n; i++)
+        n += ids->ids[i] == id;
+    return n;
+}
+
+static void control_tokens_inside_a_message_stay_text(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        static const char text[] = "</s>hi </s> x<mark></s>";
+        lm_tokenizer *t = open_kind(kinds[k]);
+        int32_t eos = lm_tokenizer_find(t, strncmp(kinds[k], "bert", 4) == 0 ? "[SEP]" : "</s>",
+                                        strncmp(kinds[k], "bert", 4) == 0 ? 5 : 4);
+        int32_t mark = lm_tokenizer_find(t, "<mark>", 6);
+        lm_span middle = { 4, 12 }, border = { 2, 3 }, last = { 22, 23 }, all = { 0, 23 };
+        char copy[64];
+        size_t n = sizeof text - 1;
+        memcpy(copy, text, n);
+        assert_true(eos >= 0 && mark >= 0);
+        assert_true(lm_tokenizer_is_special(t, eos));
+        assert_false(lm_tokenizer_is_special(t, mark));
+        if (strncmp(kinds[k], "bert", 4) == 0) { /* the same shape with its own token */
+            n = (size_t)snprintf(copy, sizeof copy, "[SEP]hi [SEP] x<mark>[SEP]");
+            middle = (lm_span){ 5, 14 };
+            last = (lm_span){ 25, 26 };
+            all = (lm_span){ 0, 26 };
+        }
+        lm_ids ids = encode(t, copy, n, NULL, 0, 0);
+        assert_int_equal(count(&ids, eos), 3);
+        lm_ids_clear(&ids);
+        ids = encode(t, copy, n, &middle, 1, 0);
+        assert_int_equal(count(&ids, eos), 2);
+        lm_ids_clear(&ids);
+        ids = encode(t, copy, n, &border, 1, 0); /* one byte of a spelling is enough */
+        assert_int_equal(count(&ids, eos), 2);
+        lm_ids_clear(&ids);
+        ids = encode(t, copy, n, &last, 1, 0);
+        assert_int_equal(count(&ids, eos), 2);
+        lm_ids_clear(&ids);
+        ids = encode(t, copy, n, &all, 1, 0);
+        assert_int_equal(count(&ids, eos), 0);
+        assert_int_equal(count(&ids, mark), 1); /* not special: found everywhere */
+        lm_ids_clear(&ids);
+        ids = encode(t, copy, n, &all, 1, LM_TOK_PARSE_ALL);
+        assert_int_equal(count(&ids, eos), 3);
+        lm_ids_clear(&ids);
+        lm_tokenizer_close(t);
+    }
+}
+
+static void ill_formed_bytes_become_the_replacement_character(void **state)
+{
+    /* what Python's bytes.decode("utf-8", "replace") makes of them */
+    static const struct {
+        const char *bad, *good;
+    } cases[] = {
+        { "a\xff"
+          "b",
+          "a\xef\xbf\xbd"
+          "b" },
+        { "\xe2\x82", "\xef\xbf\xbd" },
+        { "\xe2\x28\xa1", "\xef\xbf\xbd(\xef\xbf\xbd" },
+        { "\xf0\x9f\x98x\xc0\xaf", "\xef\xbf\xbdx\xef\xbf\xbd\xef\xbf\xbd" },
+        { "\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" },
+    };
+    lm_tokenizer *t = open_kind("gpt2");
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        lm_ids a = encode(t, cases[i].bad, strlen(cases[i].bad), NULL, 0, 0);
+        lm_ids b = encode(t, cases[i].good, strlen(cases[i].good), NULL, 0, 0);
+        assert_int_equal(a.n, b.n);
+        assert_memory_equal(a.ids, b.ids, a.n * sizeof *a.ids);
+        lm_ids_clear(&a);
+        lm_ids_clear(&b);
+    }
+    /* spans move along with the text that grows in front of them */
+    lm_span span = { 2, 6 };
+    lm_ids ids = encode(t, "\xff\xff</s></s>", 10, &span, 1, 0);
+    assert_int_equal(count(&ids, lm_tokenizer_find(t, "</s>", 4)), 1);
+    lm_ids_clear(&ids);
+    lm_tokenizer_close(t);
+}
+
+static void ids_outside_the_vocabulary_are_refused(void **state)
+{
+    lm_tokenizer *t = open_kind("llama2");
+    lm_str out = { 0 };
+    lm_error err = { 0 };
+    int32_t id = 1503;
+    (void)state;
+    assert_int_equal(lm_tokenizer_n_vocab(t), 1503);
+    assert_int_equal(lm_tokenizer_decode(t, &id, 1, false, &out, &err), LM_ERR_USAGE);
+    assert_string_equal(err.text, "the token id 1503 is outside the vocabulary, allowed are 0 to 1502");
+    id = -1;
+    assert_int_equal(lm_tokenizer_decode(t, &id, 1, false, &out, NULL), LM_ERR_USAGE);
+    lm_str_clear(&out);
+    lm_tokenizer_close(t);
+}
+
+/* ---- size ---- */
+
+static double seconds(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+static void four_mebibytes_of_one_letter_are_nothing_special(void **state)
+{
+    static const char *const letters[] = { "A", " ", "\n", "1", "\xcc\x81", "." };
+    size_t n = 4 << 20;
+    char *text = NULL;
+    (void)state;
+    assert_int_equal(lm_new((void **)&text, n, 1, NULL), LM_OK);
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        lm_tokenizer *t = open_kind(kinds[k]);
+        for (size_t i = 0; i < sizeof letters / sizeof *letters; i++) {
+            size_t len = strlen(letters[i]);
+            lm_ids ids = { 0 };
+            lm_error err = { 0 };
+            for (size_t at = 0; at < n; at++)
+                text[at] = letters[i][at % len];
+            double before = seconds();
+            lm_status st = lm_tokenizer_encode(t, text, n, NULL, 0, 0, &ids, &err);
+            double took = seconds() - before;
+            /* a Unigram without an unknown token for it may refuse; it must not hang */
+            if (st != LM_OK)
+                fail_msg("%s: %s", kinds[k], err.text);
+            if (took > LIMIT)
+                fail_msg("%s takes %.2f s for 4 MiB of '%s', allowed are %.0f", kinds[k], took, letters[i],
+                         LIMIT);
+            lm_ids_clear(&ids);
+        }
+        lm_tokenizer_close(t);
+    }
+    lm_free(text);
+}
+
+static void a_pattern_that_backtracks_for_ever_is_cut(void **state)
+{
+    static const char json[] = "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1},\"merges\":[]},"
+                               "\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(?:a+a*)+$x\"}"
+                               ",\"behavior\":\"Isolated\"}}";
+    lm_tokenizer *t = NULL;
+    char *text = NULL;
+    double before = seconds();
+    (void)state;
+    assert_int_equal(lm_new((void **)&text, 1, 1 << 20, NULL), LM_OK);
+    memset(text, 'a', 1 << 20);
+    assert_int_equal(lm_tokenizer_open_json(&t, json, sizeof json - 1, "x", NULL), LM_OK);
+    lm_ids ids = encode(t, text, 1 << 20, NULL, 0, 0);
+    assert_int_equal(ids.n, 1 << 20); /* cut or not: every letter is there */
+    assert_true(seconds() - before < 10 * LIMIT);
+    lm_ids_clear(&ids);
+    lm_tokenizer_close(t);
+    lm_free(text);
+}
+
+/* ---- the compiled file ---- */
+
+static char dir[] = "/tmp/lemma-tok-XXXXXX";
+
+static void put_file(const char *name, const char *bytes, size_t n)
+{
+    char path[512];
+    (void)snprintf(path, sizeof path, "%s/%s", dir, name);
+    assert_int_equal(lm_write_file(path, bytes, n, 0600, NULL), LM_OK);
+}
+
+static char *only_cache_file(char *path, size_t cap)
+{
+    DIR *d = opendir(dir);
+    struct dirent *e;
+    path[0] = 0;
+    while (d && (e = readdir(d)))
+        if (strstr(e->d_name, ".lmtok"))
+            (void)snprintf(path, cap, "%s/%s", dir, e->d_name);
+    if (d)
+        (void)closedir(d);
+    return path[0] ? path : NULL;
+}
+
+static lm_tokenizer *open_cached(void)
+{
+    lm_packfile *p = NULL;
+    lm_tokenizer *t = NULL;
+    lm_error err = { 0 };
+    if (lm_packfile_open(&p, dir, false, &err) != LM_OK || lm_tokenizer_open_pack(&t, p, dir, &err) != LM_OK)
+        fail_msg("%s", err.text);
+    lm_packfile_close(p);
+    return t;
+}
+
+static void a_damaged_or_stale_compiled_file_is_a_miss(void **state)
+{
+    static const char text[] = "It's a b\xc3\xa9tise: <mark>12345 </s>";
+    char path[512], *json = NULL, *image = NULL;
+    size_t n_json, n_image;
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    put_file("config.json", "{\"model_type\":\"llama\"}", 22);
+    assert_int_equal(
+        lm_read_file(LM_TEST_DATA "/tokenizers/llama3/tokenizer.json", 1 << 24, &json, &n_json, NULL), LM_OK);
+    put_file("tokenizer.json", json, n_json);
+    lm_tokenizer *t = open_cached();
+    lm_ids want = encode(t, text, sizeof text - 1, NULL, 0, LM_TOK_POST);
+    char identity[65];
+    (void)snprintf(identity, sizeof identity, "%s", lm_tokenizer_identity(t));
+    assert_int_equal(strlen(identity), 64);
+    lm_tokenizer_close(t);
+    assert_non_null(only_cache_file(path, sizeof path));
+    assert_int_equal(lm_read_file(path, 1 << 24, &image, &n_image, NULL), LM_OK);
+    for (size_t step = 0; step < 60; step++) {
+        size_t at = step * n_image / 60;
+        if (step) { /* step 0: the file as it was written */
+            image[at] = (char)(image[at] ^ 0x41);
+            assert_int_equal(lm_write_file(path, image, step == 59 ? n_image / 2 : n_image, 0600, NULL),
+                             LM_OK);
+            image[at] = (char)(image[at] ^ 0x41);
+        }
+        t = open_cached();
+        lm_ids ids = encode(t, text, sizeof text - 1, NULL, 0, LM_TOK_POST);
+        assert_int_equal(ids.n, want.n);
+        assert_memory_equal(ids.ids, want.ids, ids.n * sizeof *ids.ids);
+        assert_string_equal(lm_tokenizer_identity(t), identity);
+        lm_ids_clear(&ids);
+        lm_tokenizer_close(t);
+    }
+    /* another tokenizer under the same name */
+    lm_free(json);
+    assert_int_equal(
+        lm_read_file(LM_TEST_DATA "/tokenizers/t5/tokenizer.json", 1 << 24, &json, &n_json, NULL), LM_OK);
+    put_file("tokenizer.json", json, n_json);
+    t = open_cached();
+    assert_string_not_equal(lm_tokenizer_identity(t), identity);
+    lm_tokenizer_close(t);
+    lm_free(json);
+    lm_free(image);
+    lm_ids_clear(&want);
+    for (const char *const *name = (const char *const[]){ "config.json", "tokenizer.json", NULL }; *name;
+         name++) {
+        (void)snprintf(path, sizeof path, "%s/%s", dir, *name);
+        (void)unlink(path);
+    }
+    while (only_cache_file(path, sizeof path))
+        (void)unlink(path);
+    assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_agrees_with_the_reference),
+        cmocka_unit_test(control_tokens_inside_a_message_stay_text),
+        cmocka_unit_test(ill_formed_bytes_become_the_replacement_character),
+        cmocka_unit_test(ids_outside_the_vocabulary_are_refused),
+        cmocka_unit_test(four_mebibytes_of_one_letter_are_nothing_special),
+        cmocka_unit_test(a_pattern_that_backtracks_for_ever_is_cut),
+        cmocka_unit_test(a_damaged_or_stale_compiled_file_is_a_miss),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
