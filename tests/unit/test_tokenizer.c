@@ -399,8 +399,48 @@ static void a_damaged_or_stale_compiled_file_is_a_miss(void **state)
     assert_int_equal(rmdir(dir), 0);
 }
 
-int main(void)
+/* For tests/prop/tokenizer_diff.py: a line of hexadecimal bytes in, a line of ids
+ * out, then a line with the text of those ids in hexadecimal. */
+static int serve(const char *path)
 {
+    char *json = NULL, line[1 << 16];
+    size_t n = 0;
+    lm_error err = { 0 };
+    lm_tokenizer *t = NULL;
+    if (lm_read_file(path, 64 << 20, &json, &n, &err) != LM_OK ||
+        lm_tokenizer_open_json(&t, json, n, path, &err) != LM_OK) {
+        (void)fprintf(stderr, "%s\n", err.text);
+        return 1;
+    }
+    while (fgets(line, sizeof line, stdin)) {
+        lm_ids ids = { 0 };
+        lm_str out = { 0 };
+        size_t k = 0;
+        unsigned byte;
+        for (const char *p = line; sscanf(p, "%2x", &byte) == 1; p += 2)
+            line[k++] = (char)byte;
+        if (lm_tokenizer_encode(t, line, k, NULL, 0, 0, &ids, &err) != LM_OK ||
+            lm_tokenizer_decode(t, ids.ids, ids.n, false, &out, &err) != LM_OK)
+            return 1;
+        for (size_t i = 0; i < ids.n; i++)
+            (void)printf("%d ", ids.ids[i]);
+        (void)putchar('\n');
+        for (size_t i = 0; i < out.n; i++)
+            (void)printf("%02x", (unsigned char)out.s[i]);
+        (void)putchar('\n');
+        (void)fflush(stdout);
+        lm_ids_clear(&ids);
+        lm_str_clear(&out);
+    }
+    lm_tokenizer_close(t);
+    lm_free(json);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3 && strcmp(argv[1], "serve") == 0)
+        return serve(argv[2]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_agrees_with_the_reference),
         cmocka_unit_test(control_tokens_inside_a_message_stay_text),
