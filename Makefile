@@ -5,7 +5,7 @@
 #   make test       everything that can be tested here
 #   make models     fetch two real models that the tests and the demo use
 #   make deps       install the Debian packages that are missing
-#   make install    honours DESTDIR and prefix
+#   make install    honours DESTDIR and prefix; make uninstall takes it back
 #   make test-crash a thousand kills of the store, some minutes
 #   make asan|ubsan|tsan|fuzz    the tests in that build
 #   make format|lint|clean
@@ -16,7 +16,7 @@ CMAKE ?= cmake
 WERROR ?= OFF
 export PACK PROMPT
 
-.PHONY: all demo test test-crash models deps install clean asan ubsan tsan fuzz format lint
+.PHONY: all demo test test-crash models deps install uninstall clean asan ubsan tsan fuzz format lint
 
 all: build/build.ninja
 	@$(CMAKE) --build build -j $(JOBS) --target lemma_program lemma_docs
@@ -47,6 +47,13 @@ install: build/build.ninja
 	@$(CMAKE) -DCMAKE_INSTALL_PREFIX=$(prefix) build >/dev/null
 	@$(CMAKE) --build build -j $(JOBS) --target lemma_program lemma_docs
 	@DESTDIR=$(DESTDIR) $(CMAKE) --install build
+
+# What `make install` wrote, and folders of lemma's own that are empty then.
+uninstall:
+	@test -f build/install_manifest.txt || { echo "make uninstall: build/install_manifest.txt is missing" >&2; exit 1; }
+	@while read -r file; do rm -f "$(DESTDIR)$$file"; done < build/install_manifest.txt
+	@sed -n 's|\(.*/lemma\)/[^/]*$$|\1|p' build/install_manifest.txt | sort -u | \
+	    while read -r folder; do rmdir "$(DESTDIR)$$folder" 2>/dev/null || true; done
 
 asan ubsan tsan:
 	@$(CMAKE) --preset $@ >/dev/null

@@ -37,7 +37,8 @@ LM_API double lm_probe_bandwidth(uint32_t threads);
 LM_API lm_status lm_bench_make(const char *shape, const char *format, const char *path, lm_error *err);
 
 /* {"version", "cpu", "cores", "threads", "memory", "memory_free", "memory_limit",
- * "cpu_quota", "bandwidth", "backends": [...], "isa": [...]}; bytes, bytes a second;
+ * "cpu_quota", "bandwidth", "backends": [...], "isa": [...], "pack_places": [{"path",
+ * "kind", "exists"}], "packs", "missing": [{"what", "todo"}]}; bytes, bytes a second;
  * the two limits only in a container that has them.  Gives *json (lm_give_back). */
 LM_API lm_status lm_doctor(char **json, lm_error *err);
 

@@ -134,6 +134,8 @@ static lm_status number(const opt *o, const char *what, const char *s, size_t n,
         if (*end == '\0' && plain && whole && isfinite(*out)) {
             if (o->min == o->max && *out != o->min)
                 return lm_fail(err, LM_ERR_USAGE, "%s is %s, allowed is %.15g", what, buf, o->min);
+            if (*out < o->min && o->max >= INT32_MAX)
+                return lm_fail(err, LM_ERR_USAGE, "%s is %s, allowed is %.15g or more", what, buf, o->min);
             if (*out < o->min || *out > o->max)
                 return lm_fail(err, LM_ERR_USAGE, "%s is %s, allowed is %.15g to %.15g", what, buf, o->min,
                                o->max);
@@ -171,8 +173,13 @@ static lm_status set_choice(opt_value *v, const opt *o, const char *what, const 
         }
         c += len + (c[len] == ',');
     }
-    return lm_fail(err, LM_ERR_USAGE, "%s is '%s', allowed is one of %s", what, lm_quoted_z(&q, s),
-                   o->choices);
+    lm_str list = { 0 };
+    for (const char *c = o->choices; *c != '\0'; c++)
+        lm_str_addf(&list, "%c%s", *c, *c == ',' ? " " : "");
+    (void)lm_fail(err, LM_ERR_USAGE, "%s is '%s', allowed is one of %s", what, lm_quoted_z(&q, s),
+                  lm_str_z(&list));
+    lm_str_clear(&list);
+    return LM_ERR_USAGE;
 }
 
 lm_status cli_args_set(cli_args *a, const opt *o, const char *value, opt_source source, const char *what,

@@ -17,6 +17,7 @@
 typedef struct {
     cli_args args;
     size_t i_word;      /* first word that is not taken yet */
+    const char *sub;    /* "inspect" of lemma pack inspect; NULL: none */
     uint64_t born_ns;   /* start of the process, on the monotonic clock */
     uint64_t opened_ns; /* when opening the model began */
     lm_model *model;
@@ -67,8 +68,14 @@ void cli_note_timings(cli *c, const lm_metrics *m, uint64_t first_token_ns, uint
 
 /* --- input: cli/input.c ------------------------------------------------------------ */
 
-/* The whole of a file, or of standard input for "-"; freed with lm_free(). */
+/* The whole of a file, a pipe, or standard input ("-"), up to a limit; freed with
+ * lm_free().  A file that is not there is LM_ERR_USAGE: an argument named it. */
 lm_status cli_read(const char *path, char **out, size_t *n, lm_error *err);
+/* LM_ERR_USAGE for a PACK that is a text's file by its name (.json, .jinja) and
+ * is not there. */
+lm_status cli_need_text_file(const char *path, lm_error *err);
+/* Whether a file of that name can be written, said before anything is computed. */
+lm_status cli_can_write(const char *path, lm_error *err);
 /* "1,2 3", "[1, 2]" or {"tokens": [1, 2]}; freed with lm_free(). */
 lm_status cli_parse_ids(const char *text, size_t n, int32_t **ids, size_t *n_ids, lm_error *err);
 /* ISO 8601 to seconds since 1970. */
@@ -136,5 +143,6 @@ void cli_interrupt_forget(void);
 
 void help_overview(void);
 void help_verb(const verb *v);
+extern const char cli_chat_commands[]; /* cli/verb_chat.c */
 
 #endif

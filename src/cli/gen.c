@@ -200,7 +200,15 @@ static void spellings(const opt *o, const char *between)
 
 static const char *words_after(const verb *v) /* what a first word may be; NULL: files */
 {
-    return v->id == VERB_PACK ? "list inspect check" : v->id == VERB_HELP ? "@verbs" : NULL;
+    return v->id == VERB_PACK    ? "list inspect check"
+           : v->id == VERB_HELP  ? "@verbs"
+           : v->id == VERB_BENCH ? "make"
+                                 : NULL;
+}
+
+static bool files_too(const verb *v) /* the first word may also be a file */
+{
+    return v->id == VERB_BENCH;
 }
 
 static void visible_verbs(void)
@@ -242,7 +250,7 @@ static void bash_verb(const verb *v)
             visible_verbs();
         else
             out_z(words);
-        out_z("\"\n");
+        out_f("\"%s\n", files_too(v) ? " too=1" : "");
     }
     out_z("        ;;\n");
 }
@@ -251,7 +259,8 @@ static void bash(void)
 {
     out_z("# bash completion of lemma; made from its option table\n"
           "_lemma()\n{\n"
-          "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} opts=\"\" words=\"\"\n"
+          "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} opts=\"\" words=\"\" "
+          "too=\"\"\n"
           "    COMPREPLY=()\n"
           "    if ((COMP_CWORD == 1)); then\n        COMPREPLY=($(compgen -W \"");
     visible_verbs();
@@ -264,6 +273,7 @@ static void bash(void)
           "        COMPREPLY=($(compgen -W \"$opts\" -- \"$cur\"))\n"
           "    elif [[ -n $words ]]; then\n"
           "        COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
+          "        [[ -z $too ]] || { compopt -o filenames; COMPREPLY+=($(compgen -f -- \"$cur\")); }\n"
           "    else\n"
           "        compopt -o filenames\n"
           "        COMPREPLY=($(compgen -f -- \"$cur\"))\n"
@@ -335,12 +345,12 @@ static void zsh(void)
                 zsh_option(&cli_options[k]);
         const char *words = words_after(v);
         if (words != NULL) {
-            out_z("            '1:what:(");
+            out_f("            '1:what:%s(", files_too(v) ? " _alternative \"words:what:" : "");
             if (words[0] == '@')
                 visible_verbs();
             else
                 out_z(words);
-            out_z(")' \\\n");
+            out_f(")%s' \\\n", files_too(v) ? "\" \"files:file:_files\"" : "");
         }
         out_z("            '*:file:_files'\n        ;;\n");
     }
@@ -361,7 +371,8 @@ static void fish(void)
         const verb *v = &cli_verbs[i];
         const char *words = v->hidden ? NULL : words_after(v);
         if (words != NULL) {
-            out_f("complete -c lemma -f -n '__fish_seen_subcommand_from %s' -a '", v->name);
+            out_f("complete -c lemma %s-n '__fish_seen_subcommand_from %s' -a '", files_too(v) ? "" : "-f ",
+                  v->name);
             if (words[0] == '@')
                 visible_verbs();
             else

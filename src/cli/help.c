@@ -46,6 +46,8 @@ static void print_option(const opt *o)
     }
     if (shown != NULL)
         lm_str_addf(&text, " [%s]", shown);
+    if (o->env != NULL)
+        lm_str_addf(&text, " (%s)", o->env);
     size_t at = s.n + 1;
     out_z(lm_str_z(&s));
     if (at < INDENT)
@@ -74,6 +76,8 @@ void help_verb(const verb *v)
             print_option(o);
         }
     }
+    if (v->id == VERB_CHAT)
+        out_f("\nCommands\n%s", cli_chat_commands);
     out_f("\nman lemma-%s says more.\n", v->name);
 }
 

@@ -1,12 +1,13 @@
 /* cli/input.c - text, ids, times and JSON from files and arguments. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fail.h"
-#include "base/map.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "cli/cli.h"
@@ -14,31 +15,86 @@
 /* More text than any context holds (a token is seldom above 16 bytes). */
 #define INPUT_MAX ((size_t)1 << 30)
 
-static lm_status read_stdin(char **out, size_t *n, lm_error *err)
+/* Everything up to the end of `fd`; `label` stands in messages. */
+static lm_status read_all(int fd, const char *label, char **out, size_t *n, lm_error *err)
 {
     lm_str s = { .max = INPUT_MAX };
+    lm_quoted_buf q;
     char buf[65536];
-    for (;;) {
-        ssize_t got = read(STDIN_FILENO, buf, sizeof buf);
+    while (!s.failed) {
+        ssize_t got = read(fd, buf, sizeof buf);
         if (got == 0)
             break;
         if (got < 0 && errno == EINTR && !cli_interrupted())
             continue;
         if (got < 0) {
             lm_str_clear(&s);
-            return lm_fail(err, LM_ERR_IO, "cannot read standard input: %s", strerror(errno));
+            return lm_fail(err, LM_ERR_IO, "cannot read %s: %s", lm_quoted_z(&q, label), strerror(errno));
         }
         lm_str_add(&s, buf, (size_t)got);
     }
     lm_status st = lm_str_take(&s, out, n, err);
-    return st == LM_OK ? st : lm_wrap(err, st, "standard input");
+    lm_str_clear(&s);
+    return st == LM_OK ? st : lm_wrap(err, st, "%s", lm_quoted_z(&q, label));
 }
 
+/* Text may come from a pipe, as <(command) gives it, or a terminal; packs may not. */
 lm_status cli_read(const char *path, char **out, size_t *n, lm_error *err)
 {
-    if (strcmp(path, "-") == 0)
-        return read_stdin(out, n, err);
-    return lm_read_file(path, INPUT_MAX, out, n, err);
+    struct stat st;
+    lm_quoted_buf q;
+    if (strcmp(path, "-") == 0 || strcmp(path, "/dev/stdin") == 0)
+        return read_all(STDIN_FILENO, "standard input", out, n, err);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0) {
+        int why = errno;
+        return lm_fail(err, why == ENOENT || why == ENOTDIR ? LM_ERR_USAGE : LM_ERR_IO, "cannot open %s: %s",
+                       lm_quoted_z(&q, path), strerror(why));
+    }
+    lm_status status = LM_OK;
+    if (fstat(fd, &st) != 0 || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode))
+        status = lm_fail(err, LM_ERR_USAGE, "%s is a %s, not a file", lm_quoted_z(&q, path),
+                         S_ISDIR(st.st_mode) ? "folder" : "disk");
+    else if (S_ISREG(st.st_mode) && (uint64_t)st.st_size > INPUT_MAX)
+        status = lm_fail(err, LM_ERR_USAGE, "%s has %lld bytes, allowed are %zu", lm_quoted_z(&q, path),
+                         (long long)st.st_size, INPUT_MAX);
+    else
+        status = read_all(fd, path, out, n, err);
+    (void)close(fd);
+    return status;
+}
+
+lm_status cli_need_text_file(const char *path, lm_error *err)
+{
+    static const char *const ends[] = { ".jinja", ".json", ".jinja2", ".txt" };
+    lm_quoted_buf q;
+    size_t n = strlen(path);
+    for (size_t i = 0; i < LM_LEN(ends); i++) {
+        size_t k = strlen(ends[i]);
+        if (n > k && strcmp(path + n - k, ends[i]) == 0 && access(path, F_OK) != 0)
+            return lm_fail(err, LM_ERR_USAGE, "cannot open %s: %s", lm_quoted_z(&q, path), strerror(errno));
+    }
+    return LM_OK;
+}
+
+lm_status cli_can_write(const char *path, lm_error *err)
+{
+    struct stat st;
+    lm_quoted_buf q;
+    char folder[4096];
+    const char *slash = strrchr(path, '/');
+    size_t n = slash == NULL ? 0 : slash == path ? 1 : (size_t)(slash - path);
+    if (*path == '\0' || n >= sizeof folder)
+        return lm_fail(err, LM_ERR_USAGE, "the name of the file to write is %s",
+                       n > 0 ? "too long" : "empty");
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return lm_fail(err, LM_ERR_USAGE, "cannot write %s: it is %s", lm_quoted_z(&q, path),
+                       S_ISDIR(st.st_mode) ? "a folder" : "no file");
+    memcpy(folder, n > 0 ? path : ".", n > 0 ? n : 1);
+    folder[n > 0 ? n : 1] = '\0';
+    if (access(folder, W_OK | X_OK) != 0)
+        return lm_fail(err, LM_ERR_IO, "cannot write %s: %s", lm_quoted_z(&q, path), strerror(errno));
+    return LM_OK;
 }
 
 lm_status cli_parse_ids(const char *text, size_t n, int32_t **ids, size_t *n_ids, lm_error *err)

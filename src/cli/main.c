@@ -120,6 +120,9 @@ static lm_status run_verb(cli *c, int argc, char **argv, lm_error *err)
         help_verb(v);
         return LM_OK;
     }
+    const char *layers = cli_text(&c->args, OPT_GPU_LAYERS);
+    if (layers != NULL && strcmp(layers, "0") != 0)
+        note_f("lemma: --gpu-layers changes nothing: this version computes on the CPU");
     return code_of(v->id)(c, err);
 }
 

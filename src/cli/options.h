@@ -105,6 +105,8 @@ typedef enum {
     OPT_BENCH_THREADS,
     OPT_REPEATS,
     OPT_PLOT,
+    OPT_FORMAT,
+    OPT_MAKE_OUTPUT,
     OPT_JSON,
     OPT_HELP,
     OPT_VERSION,

@@ -28,7 +28,14 @@ lm_status cli_no_more_words(cli *c, lm_error *err)
     lm_quoted_buf q;
     if (c->i_word >= c->args.n_words)
         return LM_OK;
-    lm_hint(err, "put a text of several words in quotes; 'lemma help %s' shows the form", c->args.verb->name);
+    verb_id id = c->args.verb->id;
+    if (id == VERB_RUN || id == VERB_TOKENIZE)
+        lm_hint(err, "put a text of several words in quotes; 'lemma help %s' shows the form",
+                c->args.verb->name);
+    else if (id == VERB_CHAT)
+        lm_hint(err, "lemma chat asks for what to say; one answer: lemma run PACK \"your question\"");
+    else
+        lm_hint(err, "'lemma help %s' shows the form", c->args.verb->name);
     return lm_fail(err, LM_ERR_USAGE, "'lemma %s' does not expect '%s'", c->args.verb->name,
                    lm_quoted_z(&q, c->args.words[c->i_word]));
 }
@@ -40,9 +47,15 @@ lm_status cli_take_pack(cli *c, const char **pack, lm_error *err)
         *pack = cli_take_word(c);
     if (*pack != NULL && **pack != '\0')
         return LM_OK;
-    lm_hint(err, "'lemma pack list' shows the packs on this machine, then: lemma %s PACK%s",
-            c->args.verb->name, c->args.verb->id == VERB_RUN ? " \"your question\"" : " ...");
-    return lm_fail(err, LM_ERR_USAGE, "'lemma %s' needs a pack: a path or a name", c->args.verb->name);
+    verb_id id = c->args.verb->id;
+    const char *name = c->args.verb->name, *sub = c->sub != NULL ? c->sub : "";
+    const char *gap = *sub != '\0' ? " " : "";
+    lm_hint(err, "'lemma pack list' shows the packs on this machine, then: lemma %s%s%s PACK%s", name, gap,
+            sub,
+            id == VERB_RUN                                           ? " \"your question\""
+            : id == VERB_PACK || id == VERB_CHAT || id == VERB_BENCH ? ""
+                                                                     : " ...");
+    return lm_fail(err, LM_ERR_USAGE, "'lemma %s%s%s' needs a pack: a path or a name", name, gap, sub);
 }
 
 /* --kv, -ctk and -ctv say the same thing or are refused. */
@@ -85,11 +98,11 @@ lm_status cli_model_options(cli *c, lm_model_options *o, lm_error *err)
 lm_status cli_open_model(cli *c, const char *pack, const lm_model_options *options, lm_error *err)
 {
     c->opened_ns = cli_now_ns();
-    lm_status st = lm_model_open(&c->model, pack, options, err);
-    if (st == LM_ERR_NOT_FOUND)
-        lm_hint(err, "'lemma pack list' shows the packs on this machine");
-    LM_TRY(st);
+    LM_TRY(lm_model_open(&c->model, pack, options, err));
     lm_model_get_info(c->model, &c->info);
+    if (c->info.trained_context > 0 && c->info.context > c->info.trained_context)
+        note_f("lemma: the context is %u tokens, the model was trained to %u: beyond that answers degrade",
+               c->info.context, c->info.trained_context);
     if (c->info.context_reduced)
         note_f("lemma: the context is %u tokens of the %u trained: more would not fit in memory (-c chooses)",
                c->info.context, c->info.trained_context);

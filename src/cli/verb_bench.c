@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/fail.h"
 #include "base/mem.h"
@@ -239,13 +240,46 @@ static lm_status with_threads(bench *b, const char *pack, int64_t threads, lm_er
     return st;
 }
 
+/* lemma bench make SHAPE --format F -o PATH */
+static lm_status make_pack(cli *c, lm_error *err)
+{
+    const char *shape = cli_take_word(c), *format = cli_text(&c->args, OPT_FORMAT),
+               *path = cli_text(&c->args, OPT_MAKE_OUTPUT);
+    struct stat st;
+    lm_quoted_buf q;
+    LM_TRY(cli_no_more_words(c, err));
+    if (shape == NULL || format == NULL || path == NULL) {
+        lm_hint(err,
+                "lemma bench make qwen3-0.6b --format affine4-g64-bf16 -o DIR; 'lemma help bench' has more");
+        return lm_fail(err, LM_ERR_USAGE, "'lemma bench make' needs %s",
+                       shape == NULL    ? "a shape: qwen3-0.6b, llama-1b, qwen3-4b or llama-8b"
+                       : format == NULL ? "--format"
+                                        : "--output");
+    }
+    if (stat(path, &st) == 0)
+        return lm_fail(err, LM_ERR_USAGE, "%s is there already: name another place", lm_quoted_z(&q, path));
+    LM_TRY(cli_can_write(path, err));
+    LM_TRY(lm_bench_make(shape, format, path, err));
+    note_f("lemma: %s is written; lemma bench %s", lm_quoted_z(&q, path), lm_quoted_z(&q, path));
+    return LM_OK;
+}
+
 lm_status verb_bench(cli *c, lm_error *err)
 {
     const char *pack = NULL;
     const opt_value *threads = &c->args.v[OPT_BENCH_THREADS];
     bench b = { .c = c, .repeats = (size_t)cli_int(&c->args, OPT_REPEATS) };
+    if (c->args.n_words > 0 && strcmp(c->args.words[0], "make") == 0) {
+        c->sub = cli_take_word(c);
+        return make_pack(c, err);
+    }
+    if (cli_given(&c->args, OPT_FORMAT) || cli_given(&c->args, OPT_MAKE_OUTPUT))
+        return lm_fail(err, LM_ERR_USAGE, "--%s belongs to 'lemma bench make'",
+                       cli_given(&c->args, OPT_FORMAT) ? "format" : "output");
     LM_TRY(cli_take_pack(c, &pack, err));
     LM_TRY(cli_no_more_words(c, err));
+    if (cli_text(&c->args, OPT_PLOT) != NULL)
+        LM_TRY(cli_can_write(cli_text(&c->args, OPT_PLOT), err));
     lm_status st = LM_NEW(&b.rates, b.repeats, err);
     for (size_t i = 0; i < threads->n && st == LM_OK; i++)
         st = with_threads(&b, pack, threads->ints[i], err);

@@ -21,6 +21,7 @@ typedef struct {
     cli_sampling sampling;
     uint64_t first_ns, asked_ns;
     lm_metrics before; /* this turn's figures are the difference to it */
+    uint64_t n_again;  /* answers to the last question after its first */
     char last;
 } chat;
 
@@ -154,6 +155,11 @@ static lm_status generate(chat *h, lm_error *err)
     return LM_OK;
 }
 
+static bool seed_is_fixed(const chat *h)
+{
+    return cli_given(&h->c->args, OPT_SEED) && cli_int(&h->c->args, OPT_SEED) >= 0;
+}
+
 /* One answer to the messages as they stand.  A failure is told and the
  * conversation goes on without the last question. */
 static void answer(chat *h)
@@ -178,7 +184,21 @@ static void answer(chat *h)
     if (st != LM_OK)
         (void)drop_turn(h, true);
     cli_interrupt_forget();
-    h->sampling.p.seed += !cli_given(&h->c->args, OPT_SEED) || cli_int(&h->c->args, OPT_SEED) < 0;
+    h->sampling.p.seed += !seed_is_fixed(h);
+}
+
+/* Another answer needs another seed: the one that was given, plus 1, 2, ... until
+ * the next question. */
+static void answer_again(chat *h)
+{
+    uint64_t seed = h->sampling.p.seed;
+    if (h->sampling.p.temperature <= 0)
+        note_f("(greedy: the answer can only be the same; --temp chooses)");
+    else if (seed_is_fixed(h))
+        note_f("(seed %llu)", (unsigned long long)(h->sampling.p.seed = seed + ++h->n_again));
+    answer(h);
+    if (seed_is_fixed(h))
+        h->sampling.p.seed = seed;
 }
 
 static void save(chat *h, const char *path)
@@ -189,9 +209,15 @@ static void save(chat *h, const char *path)
         return;
     }
     char *json = json_dumps(h->messages, JSON_INDENT(2));
-    lm_status st = json != NULL ? lm_write_file(path, json, strlen(json), 0600, &err)
-                                : lm_fail(&err, LM_ERR_NOMEM, "no memory for the messages");
+    lm_str text = { 0 };
+    if (json != NULL)
+        lm_str_addf(&text, "%s\n", json);
+    lm_status st =
+        json != NULL ? lm_str_status(&text, &err) : lm_fail(&err, LM_ERR_NOMEM, "no memory for the messages");
     free(json); /* jansson's own allocation */
+    if (st == LM_OK)
+        st = lm_write_file(path, text.s, text.n, 0600, &err);
+    lm_str_clear(&text);
     if (st != LM_OK) {
         note_error(&err);
         return;
@@ -201,7 +227,7 @@ static void save(chat *h, const char *path)
            json_array_size(h->messages) == 1 ? "" : "s", lm_quoted_z(&q, path));
 }
 
-static const char chat_help[] =
+const char cli_chat_commands[] =
     "/help          this list\n"
     "/regen         another answer to the last question\n"
     "/undo          take the last question and its answer back\n"
@@ -222,10 +248,10 @@ static bool command(chat *h, const char *text, bool *quit)
     if (text[0] != '/')
         return false;
     if (n == 5 && memcmp(text, "/help", n) == 0) {
-        out_z(chat_help);
+        out_z(cli_chat_commands);
     } else if (n == 6 && memcmp(text, "/regen", n) == 0) {
         if (drop_turn(h, false) || (json_array_size(h->messages) > has_system(h)))
-            answer(h);
+            answer_again(h);
         else
             note_f("there is no answer to repeat yet");
     } else if (n == 5 && memcmp(text, "/undo", n) == 0) {
@@ -258,6 +284,7 @@ static void loop(chat *h, line_reader *lines)
         if (n == 0 || strspn(text, " \t\n") == n || command(h, text, &quit))
             continue;
         add_message(h, "user", text, n);
+        h->n_again = 0;
         answer(h);
     }
     if (!quit && out_is_terminal())

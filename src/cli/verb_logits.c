@@ -129,6 +129,7 @@ lm_status verb_logits(cli *c, lm_error *err)
         lm_hint(err, "lemma logits PACK --tokens 1,2,3 -o FILE.npy");
         return lm_fail(err, LM_ERR_USAGE, "'lemma logits' needs --%s", tokens == NULL ? "tokens" : "output");
     }
+    LM_TRY(cli_can_write(cli_text(&c->args, OPT_OUTPUT), err));
     LM_TRY(cli_model_options(c, &o, err));
     o.all_rows = !cli_flag(&c->args, OPT_LAST);
     o.no_text = true;

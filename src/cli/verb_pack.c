@@ -75,6 +75,12 @@ static lm_status inspect(cli *c, lm_error *err)
         st = out_json(j, err);
     else
         table_json(j);
+    /* Without a format nothing was opened: there is no pack to describe. */
+    if (st == LM_OK && json_object_get(j, "format") == NULL) {
+        const json_t *first = json_array_get(json_object_get(j, "issues"), 0);
+        st =
+            lm_fail(err, LM_ERR_CORRUPT, "%s", first != NULL ? text_of(first, "message") : "this is no pack");
+    }
     json_decref(j);
     return st;
 }
@@ -119,6 +125,7 @@ lm_status verb_pack(cli *c, lm_error *err)
 {
     const char *what = cli_take_word(c);
     lm_quoted_buf q;
+    c->sub = what;
     if (cli_flag(&c->args, OPT_QUICK) && (what == NULL || strcmp(what, "check") != 0))
         return lm_fail(err, LM_ERR_USAGE, "--quick belongs to 'lemma pack check'");
     if (what != NULL && strcmp(what, "list") == 0)

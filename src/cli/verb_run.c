@@ -137,6 +137,8 @@ static lm_status prompt_ids(cli *c, const source *s, int32_t **ids, size_t *n, b
     } else if (s->messages != NULL || (templated && !s->raw)) {
         json_t *root = NULL;
         *lm_owned = true;
+        if (s->messages == NULL && s->n_text == 0)
+            return lm_fail(err, LM_ERR_USAGE, "the prompt is empty");
         LM_TRY(need_text(c, t, "a chat", err));
         if (!templated)
             return lm_fail(err, LM_ERR_UNSUPPORTED, "%s has no chat template, which --messages needs",
@@ -163,6 +165,7 @@ static lm_status prompt_ids(cli *c, const source *s, int32_t **ids, size_t *n, b
 typedef struct {
     cli *c;
     bool stream; /* text goes out as it comes */
+    bool ids;    /* without a tokenizer: ids, with commas between */
     uint64_t first_ns;
     json_t *logprobs;
     char last; /* byte that was written */
@@ -199,7 +202,11 @@ static bool on_token(void *user, const lm_token_event *e)
         l->first_ns = cli_now_ns() - l->c->born_ns;
     if (l->logprobs != NULL)
         add_logprobs(l, e);
-    if (l->stream && e->n_text > 0) {
+    if (l->ids) {
+        out_f("%s%d", l->last != 0 ? "," : "", (int)e->token);
+        out_flush();
+        l->last = '0';
+    } else if (l->stream && e->n_text > 0) {
         out_text(e->text, e->n_text);
         out_flush();
         l->last = e->text[e->n_text - 1];
@@ -243,6 +250,7 @@ static lm_status generate(cli *c, lm_session *s, const cli_sampling *sampling, l
     if (cli_given(a, OPT_MAX_TOKENS))
         n = cli_int(a, OPT_MAX_TOKENS);
     listener l = { .c = c, .stream = !json };
+    l.ids = l.stream && (t == NULL || !lm_text_has_tokenizer(t));
     lm_generated g = { .stop = LM_STOP_LENGTH, .seed = sampling->p.seed };
     lm_generate_options o;
     lm_generate_defaults(&o);
@@ -262,13 +270,13 @@ static lm_status generate(cli *c, lm_session *s, const cli_sampling *sampling, l
         lm_session_metrics(s, &m);
         if (json)
             st = print_json(c, &g, &m, &l, err);
-        else if (out_is_terminal() && l.last != '\n')
+        else if (l.ids || (out_is_terminal() && l.last != '\n'))
             out_z("\n");
         out_flush();
         if (g.stop == LM_STOP_CONTEXT)
             note_f("lemma: stopped at %u tokens, the context holds %u (-c raises it, up to %u as trained)",
                    lm_session_n_tokens(s), c->info.context, c->info.trained_context);
-        if (cli_flag(a, OPT_TIMINGS) && l.stream && !out_is_terminal() && l.last != '\n')
+        if (cli_flag(a, OPT_TIMINGS) && l.stream && !l.ids && !out_is_terminal() && l.last != '\n')
             note_f("%s", ""); /* the answer ended within a line, and stays exact */
         if (cli_flag(a, OPT_TIMINGS))
             cli_note_timings(c, &m, l.first_ns, g.seed);

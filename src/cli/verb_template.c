@@ -18,6 +18,7 @@ lm_status verb_template(cli *c, lm_error *err)
     }
     if (at != NULL)
         LM_TRY(cli_parse_time(at, &now, err));
+    LM_TRY(cli_need_text_file(pack, err));
     LM_TRY(lm_text_open(&c->own_text, pack, "", err));
     if (!lm_text_has_template(c->own_text))
         return lm_fail(err, LM_ERR_UNSUPPORTED, "%s has no chat template", lm_quoted_z(&q, pack));

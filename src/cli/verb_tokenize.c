@@ -83,6 +83,7 @@ lm_status verb_tokenize(cli *c, lm_error *err)
     if (back && (cli_flag(a, OPT_NO_SPECIAL) || cli_flag(a, OPT_PIECES)))
         return lm_fail(err, LM_ERR_USAGE, "--%s does not belong to --decode",
                        cli_flag(a, OPT_NO_SPECIAL) ? "no-special" : "pieces");
+    LM_TRY(cli_need_text_file(pack, err));
     LM_TRY(lm_text_open(&c->own_text, pack, "", err));
     if (!lm_text_has_tokenizer(c->own_text))
         return lm_fail(err, LM_ERR_UNSUPPORTED, "%s has no tokenizer", lm_quoted_z(&q, pack));

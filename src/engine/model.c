@@ -111,7 +111,11 @@ static lm_status choose_context(lm_model *m, const lm_model_options *o, lm_error
             hi = mid - 1;
     }
     if (o->context || lo < LM_PAGE_TOKENS) {
-        lm_hint(err, "-c %" PRIu64 " fits, or a smaller --kv format", lo);
+        if (m->info.trained_context > 0 && lo > m->info.trained_context)
+            lm_hint(err, "-c %" PRIu32 " fits, which is what the model was trained to",
+                    m->info.trained_context);
+        else
+            lm_hint(err, "-c %" PRIu64 " fits, or a smaller --kv format", lo);
         return lm_fail(err, LM_ERR_NOMEM,
                        "a context of %" PRIu64 " tokens needs %" PRIu64
                        " MiB for keys and values and %" PRIu64 " MiB to work in, free are %" PRIu64 " MiB",

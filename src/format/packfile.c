@@ -131,6 +131,14 @@ static lm_status open_gguf(lm_packfile *p, bool with_weights, lm_error *err)
     uint64_t count = 1;
     p->kind = LM_PACK_GGUF;
     LM_TRY(map_file(p, p->path, &m, err));
+    if (!lm_ends_with(p->path, ".gguf") && (lm_map_size(m) < 4 || memcmp(lm_map_data(m), "GGUF", 4) != 0)) {
+        lm_quoted_buf q;
+        if (lm_ends_with(p->path, ".json"))
+            lm_hint(err, "a pack in a folder is named by the folder");
+        return lm_fail(err, LM_ERR_CORRUPT,
+                       "%s is no pack: neither a folder with config.json and weights nor a GGUF file",
+                       lm_quoted_z(&q, lm_base_name(p->path)));
+    }
     LM_TRY(in_file(lm_gguf_parse(&p->gguf, lm_map_data(m), lm_map_size(m), err), p->path, err));
     LM_TRY(lm_gguf_config(p->gguf, &p->config, err));
     if (!with_weights)

@@ -148,6 +148,41 @@ static void suggest(const lm_pack_list *l, const char *pack, lm_error *err)
     lm_str_clear(&s);
 }
 
+/* A folder or .gguf beside a path that is not there, with nearly its name. */
+static bool suggest_beside(const char *pack, lm_error *err)
+{
+    const char *name = lm_base_name(pack);
+    size_t n_dir = (size_t)(name - pack), n = strlen(name), best = n <= 3 ? 1 : LM_MAX(2u, n / 4);
+    lm_folder in = { 0 };
+    char *dir = NULL, *near = NULL;
+    lm_quoted_buf q;
+    if (n == 0 || lm_strdup_n(n_dir ? pack : ".", n_dir ? n_dir : 1, &dir, NULL) != LM_OK)
+        return false;
+    lm_status status = lm_folder_read(&in, dir, NULL);
+    for (size_t i = 0; status == LM_OK && i < in.n; i++) {
+        bool file = lm_ends_with(in.names[i], ".gguf");
+        size_t d = file && lm_starts_with(in.names[i], name) ? 0 : distance(in.names[i], name);
+        char *path = NULL;
+        if (d > best || (d == best && near) || in.names[i][0] == '.' ||
+            lm_path_join(&path, dir, in.names[i], NULL) != LM_OK)
+            continue;
+        if (file || lm_path_kind_of(path) == LM_PATH_FOLDER) {
+            best = d;
+            lm_free(near);
+            near = path;
+            path = NULL;
+        }
+        lm_free(path);
+    }
+    if (near)
+        lm_hint(err, "did you mean %s?", lm_quoted_z(&q, n_dir ? near : near + 2)); /* without "./" */
+    bool found = near != NULL;
+    lm_free(near);
+    lm_free(dir);
+    lm_folder_clear(&in);
+    return found;
+}
+
 static lm_status not_found(const lm_pack_list *l, const char *pack, lm_error *err)
 {
     lm_pack_places places = { 0 };
@@ -155,7 +190,8 @@ static lm_status not_found(const lm_pack_list *l, const char *pack, lm_error *er
     size_t n_home = home ? strlen(home) : 0;
     lm_str s = { 0 };
     lm_quoted_buf q, r;
-    suggest(l, pack, err);
+    if (!suggest_beside(pack, err))
+        suggest(l, pack, err);
     LM_TRY(lm_pack_places_read(&places, err));
     for (size_t i = 0; i < places.n; i++) {
         const char *path = places.items[i].path;
@@ -201,8 +237,12 @@ lm_status lm_pack_find(char **path, const char *pack, lm_error *err)
         return lm_fail(err, LM_ERR_USAGE, "the name of a pack is empty");
     if (lm_path_kind_of(pack) != LM_PATH_NONE)
         return lm_strdup_n(pack, strlen(pack), path, err);
-    if (pack[0] == '/' || lm_starts_with(pack, "./") || lm_starts_with(pack, "../"))
+    if (pack[0] == '/' || lm_starts_with(pack, "./") || lm_starts_with(pack, "../")) {
+        if (!suggest_beside(pack, err))
+            lm_hint(err,
+                    "`lemma pack list` shows the packs on this machine, `lemma pack list DIR` those in DIR");
         return lm_fail(err, LM_ERR_NOT_FOUND, "there is no %s", lm_quoted_z(&q, pack));
+    }
     LM_TRY(find_direct(&direct, pack, err));
     if (direct) {
         *path = direct;

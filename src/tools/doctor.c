@@ -5,6 +5,9 @@
 #include "backend/cpu/linear.h"
 #include "base/fail.h"
 #include "base/str.h"
+#include "format/folder.h"
+#include "format/packplaces.h"
+#include "format/packstore.h"
 #include "lemma/lemma.h"
 #include "plan/device.h"
 
@@ -15,6 +18,40 @@ static json_t *isas(void)
         if (lm_isa_has((lm_isa)i))
             (void)json_array_append_new(a, json_string(lm_isa_name((lm_isa)i)));
     return a;
+}
+
+static void add_missing(json_t *o, const char *what, const char *todo)
+{
+    (void)json_array_append_new(json_object_get(o, "missing"),
+                                json_pack("{s:s, s:s}", "what", what, "todo", todo));
+}
+
+/* Where packs are looked for, and how many there are. */
+static lm_status add_places(json_t *o, lm_error *err)
+{
+    lm_pack_places places = { 0 };
+    lm_pack_list packs = { 0 };
+    LM_TRY(lm_pack_places_read(&places, err));
+    json_t *a = json_array();
+    for (size_t i = 0; i < places.n; i++) {
+        const lm_pack_place *p = &places.items[i];
+        lm_quoted_buf q;
+        json_t *path = json_string(p->path);
+        (void)json_array_append_new(
+            a, json_pack("{s:o, s:s, s:b}", "path", path ? path : json_string(lm_quoted_z(&q, p->path)),
+                         "kind", p->kind, "exists", lm_path_kind_of(p->path) == LM_PATH_FOLDER));
+    }
+    (void)json_object_set_new(o, "pack_places", a);
+    lm_pack_places_clear(&places);
+    lm_status status = lm_pack_list_read(&packs, NULL, err);
+    (void)json_object_set_new(o, "packs", json_integer((json_int_t)packs.n));
+    if (status == LM_OK && packs.n == 0)
+        add_missing(
+            o, "no model was found",
+            "put one into a folder of pack_places, name its folder in LEMMA_MODELS, or run `make models` in "
+            "lemma's source folder");
+    lm_pack_list_clear(&packs);
+    return status;
 }
 
 lm_status lm_doctor(char **json, lm_error *err)
@@ -30,6 +67,15 @@ lm_status lm_doctor(char **json, lm_error *err)
     if (f.cpu_quota > 0)
         (void)json_object_set_new(o, "cpu_quota", json_real(f.cpu_quota));
     (void)json_object_set_new(o, "isa", isas());
+    (void)json_object_set_new(o, "missing", json_array());
+    if (!lm_isa_has(LM_ISA_AVX2))
+        add_missing(o, "no AVX2",
+                    "the portable code runs, several times slower: use another machine if you can");
+    lm_status status = o ? add_places(o, err) : LM_OK;
+    if (status != LM_OK) {
+        json_decref(o);
+        return status;
+    }
     char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
     json_decref(o);
     if (!text)

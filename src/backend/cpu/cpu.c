@@ -63,7 +63,10 @@ static lm_status cpu_open(lm_device **out, const lm_device_options *o, lm_error 
     uint32_t n = o && o->n_threads ? o->n_threads : lm_team_default(), most = lm_team_limit();
     LM_TRY(isa_of(o ? o->isa : NULL, &isa, err));
     if (n > most)
-        return lm_fail(err, LM_ERR_USAGE, "%" PRIu32 " threads, allowed is 1 to %" PRIu32, n, most);
+        return lm_fail(err, LM_ERR_USAGE,
+                       "the number of threads (-t, --threads) is %" PRIu32
+                       ", this machine allows 1 to %" PRIu32,
+                       n, most);
     LM_TRY(LM_NEW(&d, 1, err));
     d->isa = isa;
     d->kernels = lm_cpu_kernels_of(isa);

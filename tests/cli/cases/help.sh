@@ -10,3 +10,5 @@ for verb in run chat pack tokenize template logits perplexity bench doctor help 
     "$LEMMA" help | grep -q "^  $verb " || echo "$verb is not in the overview"
 done
 try help bench
+# Names of the environment, and what may be typed in a chat.
+"$LEMMA" help chat | grep -oE '\(LEMMA_[A-Z_]+\)|^/[a-z]+' | tr '\n' ' '; echo

@@ -15,7 +15,10 @@ try run "$FABLE" --kv q8_0 hi
 try run "$FABLE" --kv f32 -ctk f16 hi
 try run "$FABLE" -ctk f32 -ctv f16 hi
 try run "$FABLE" --greedy --temp 1 hi
-try run "$FABLE" -ngl 99 hi
+"$LEMMA" run "$FABLE" -ngl 99 --greedy -n 1 hi 2>&1 >/dev/null
+"$LEMMA" run "$FABLE" -ngl 0 --greedy -n 1 hi 2>&1 >/dev/null
+"$LEMMA" run "$FABLE" -t 3000 hi 2>&1 | sed 's/1 to [0-9]*/1 to N/'
+try run "$FABLE" -t -1 hi
 try run "$FABLE" -fa off hi
 try run "$FABLE" --backend gpu hi
 try run "$FABLE" --logprobs 2 hi
@@ -34,6 +37,11 @@ try logits "$FABLE" --tokens "" -o x.npy
 try logits "$FABLE" --tokens 1,9999999 -o x.npy
 try logits "$FABLE" --tokens 1,2x -o x.npy
 try logits "$FABLE" --tokens -1 -o x.npy
+try logits "$FABLE" --tokens 1 -o no/such/x.npy
+try logits "$FABLE" --tokens 1 -o /dev/null
+try bench "$FABLE" --plot no/such/x.svg
+try bench
+try bench "$FABLE" extra
 try perplexity "$FABLE"
 try perplexity "$FABLE" -f a --tokens-file b
 try template "$FABLE"
@@ -42,5 +50,7 @@ try tokenize "$FABLE" --decode --pieces
 try pack
 try pack lits
 try pack list --quick
+try pack inspect
+try pack check
 try doctor more
 ls

@@ -12,3 +12,4 @@ cp -r "$FABLE" broken; truncate -s 1000000 broken/model.safetensors
 try pack check broken
 try pack inspect broken >/dev/null 2>&1; "$LEMMA" pack check broken --json >check.json; echo $?; grep -c '"code"' check.json
 export LEMMA_MODELS=$SRC/models; try pack inspect fable | head -n 2
+echo nothing >README.md; try pack inspect README.md; try pack inspect README.md --json >/dev/null 2>&1; "$LEMMA" pack inspect README.md --json >report.json 2>/dev/null; echo $?

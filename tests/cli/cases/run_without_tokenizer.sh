@@ -4,3 +4,4 @@ pack=$SRC/tests/data/golden/llama
 try run "$pack" "hello"
 try chat "$pack"
 try tokenize "$pack" hello
+try run "$pack" --backend ref --tokens 1,2,3 --greedy -n 3

@@ -9,6 +9,7 @@ done
 try template now.jinja --context context.json --now yesterday
 try template now.jinja --context context.json --now 2024-02-30x
 try template now.jinja --context nowhere.json
+try template nowhere.jinja --context context.json
 printf '[' >broken.json; try template now.jinja --context broken.json
 printf '{{ raise_exception("no") }}' >bad.jinja; try template bad.jinja --context context.json
 printf '{%% for' >bad.jinja; try template bad.jinja --context context.json

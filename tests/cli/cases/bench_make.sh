@@ -1,0 +1,12 @@
+# What it asks for before it writes hundreds of megabytes.
+try bench make
+try bench make qwen3-0.6b --format q4_0
+try bench make qwen3-0.6b -o x.gguf
+try bench make acorn-1b --format q4_0 -o x.gguf
+try bench make qwen3-0.6b --format q4_9 -o x.gguf
+try bench make qwen3-0.6b --format q4_0 -o folder
+try bench make qwen3-0.6b --format q4_0 -o nowhere/x.gguf
+: >there.gguf; try bench make qwen3-0.6b --format q4_0 -o there.gguf
+try bench make qwen3-0.6b more --format q4_0 -o x.gguf
+try bench "$FABLE" -o x.gguf
+ls
