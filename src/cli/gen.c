@@ -87,7 +87,7 @@ static void man_statuses(void)
     out_z("# EXIT STATUS\n\n"
           "*0*\n\tThe work was done, or whoever read the output had seen enough.\n\n"
           "*1*\n\tIt failed: the system refused to read or write, for example.\n\n"
-          "*2*\n\tA wrong argument, option or request.\n\n"
+          "*2*\n\tA wrong argument, option or request; a text file that is not there.\n\n"
           "*3*\n\tThe pack is missing, cut off, or contradicts itself.\n\n"
           "*4*\n\tValid, but not supported by this version.\n\n"
           "*5*\n\tToo little memory or disk, or more tokens than the context holds.\n\n"

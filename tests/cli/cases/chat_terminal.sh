@@ -14,4 +14,4 @@ printf '\033[200~one\ntwo\nthree\033[201~ and four\r' >&3; wait_for "[paste 1: 3
 sleep 0.5; printf '/save saved.json\r' >&3; wait_for "2 messages" 1
 printf '\004' >&3; exec 3>&-
 wait %1; echo "[$?]"
-cat saved.json; echo
+cat saved.json

@@ -15,6 +15,7 @@ complete_it lemma run --top
 complete_it lemma run x --kv b
 complete_it lemma pack i
 complete_it lemma help ver
+: >makefile; complete_it lemma bench ma
 for verb in run chat pack tokenize template logits perplexity bench doctor help version; do
     for option in $("$LEMMA" help $verb | sed '/^Accepted/,$d' | grep -oE '^ +(-[a-z]+, )?--[a-z-]+' | grep -oE -- '--[a-z-]+'); do
         grep -q -- "$option" lemma.bash || echo "$verb $option is not completed in bash"
