@@ -51,7 +51,7 @@ install: build/build.ninja
 # What `make install` wrote, and folders of lemma's own that are empty then.
 uninstall:
 	@test -f build/install_manifest.txt || { echo "make uninstall: build/install_manifest.txt is missing" >&2; exit 1; }
-	@while read -r file; do rm -f "$(DESTDIR)$$file"; done < build/install_manifest.txt
+	@while read -r file || [ -n "$$file" ]; do rm -f "$(DESTDIR)$$file"; done < build/install_manifest.txt
 	@sed -n 's|\(.*/lemma\)/[^/]*$$|\1|p' build/install_manifest.txt | sort -u | \
 	    while read -r folder; do rmdir "$(DESTDIR)$$folder" 2>/dev/null || true; done
 

@@ -137,7 +137,7 @@ static lm_status prompt_ids(cli *c, const source *s, int32_t **ids, size_t *n, b
     } else if (s->messages != NULL || (templated && !s->raw)) {
         json_t *root = NULL;
         *lm_owned = true;
-        if (s->messages == NULL && s->n_text == 0)
+        if (s->messages == NULL && (s->n_text == 0 || strspn(s->text, " \t\r\n") == s->n_text))
             return lm_fail(err, LM_ERR_USAGE, "the prompt is empty");
         LM_TRY(need_text(c, t, "a chat", err));
         if (!templated)

@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "format/folder.h"
 #include "format/json.h"
+#include "format/packfiles.h"
 #include "format/packplaces.h"
 #include "format/packstore.h"
 
@@ -148,7 +149,7 @@ static void suggest(const lm_pack_list *l, const char *pack, lm_error *err)
     lm_str_clear(&s);
 }
 
-/* A folder or .gguf beside a path that is not there, with nearly its name. */
+/* A pack beside a path that is not there, with nearly its name. */
 static bool suggest_beside(const char *pack, lm_error *err)
 {
     const char *name = lm_base_name(pack);
@@ -166,12 +167,14 @@ static bool suggest_beside(const char *pack, lm_error *err)
         if (d > best || (d == best && near) || in.names[i][0] == '.' ||
             lm_path_join(&path, dir, in.names[i], NULL) != LM_OK)
             continue;
-        if (file || lm_path_kind_of(path) == LM_PATH_FOLDER) {
+        lm_pack_files files = { 0 };
+        if (file || lm_pack_files_find(&files, path, true, NULL) == LM_OK) {
             best = d;
             lm_free(near);
             near = path;
             path = NULL;
         }
+        lm_pack_files_clear(&files);
         lm_free(path);
     }
     if (near)

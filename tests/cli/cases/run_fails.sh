@@ -12,6 +12,7 @@ try run "$SRC/tests/data/packs/llama-Q4_0.gguf" --prompt x
 # Nothing to answer.
 try run "$FABLE" ""
 try run "$FABLE" </dev/null
+echo | try run "$FABLE"
 try run "$FABLE" -f /dev/null
 try run "$FABLE" -f .
 # Paths that are nearly right, and files that are no packs.
@@ -19,6 +20,7 @@ mkdir models; cp -r "$FABLE" models/fable
 try run models/fabel hi
 try run ./models/fabel hi
 try run ./nofile.gguf hi
+try run model hi 2>&1 | grep hint
 echo "# Read me" >README.md; try run README.md hi
 try run models/fable/config.json hi
 # Contexts that were never trained.
