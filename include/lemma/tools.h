@@ -22,6 +22,23 @@ typedef struct {
 LM_API lm_status lm_model_perplexity(lm_model *m, const int32_t *ids, size_t n, lm_perplexity *out,
                                      lm_error *err);
 
+/* How far the distributions of the next token are from those of a base run of the
+ * same tokens: KL divergence of base to model in nats, over the rows that
+ * lm_model_perplexity() goes over. */
+typedef struct {
+    lm_perplexity text;
+    bool written; /* there was no base: this run is it, and the rest is zero */
+    double kl_mean, kl_median, kl_max;
+    double top1_agreement; /* share of rows whose likeliest token is the same */
+} lm_kl;
+/* `base` names a file.  Where there is none it is written, whole or not at all
+ * (4 bytes a token and entry of the vocabulary); where there is one it is
+ * compared with.  Fails as lm_model_perplexity() does.  A base of other tokens or
+ * another vocabulary: LM_ERR_USAGE; something else: LM_ERR_CORRUPT, TRUNCATED or
+ * UNSUPPORTED. */
+LM_API lm_status lm_model_kl(lm_model *m, const int32_t *ids, size_t n, const char *base, lm_kl *out,
+                             lm_error *err);
+
 /* Writes float32 [rows, cols] as .npy, whole or not at all.  LM_ERR_IO or
  * LM_ERR_NOSPACE with the path. */
 LM_API lm_status lm_write_npy(const char *path, const float *data, size_t rows, size_t cols, lm_error *err);

@@ -92,6 +92,7 @@ typedef enum {
     OPT_LAST,
     OPT_MIX,
     OPT_TOKENS_FILE,
+    OPT_KL_BASE,
     OPT_DECODE,
     OPT_NO_SPECIAL,
     OPT_SKIP_SPECIAL,

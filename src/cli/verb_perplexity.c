@@ -24,11 +24,37 @@ static lm_status read_ids(cli *c, int32_t **ids, size_t *n, bool *library, lm_er
     return st;
 }
 
+static lm_status show(cli *c, const lm_kl *k, bool compared, lm_error *err)
+{
+    const lm_perplexity *p = &k->text;
+    if (!cli_flag(&c->args, OPT_JSON)) {
+        out_f("%llu tokens, perplexity %.4f, mean %.5f nats a token\n", (unsigned long long)p->n_tokens,
+              p->perplexity, p->nll_mean);
+        if (compared)
+            out_f(
+                "KL to the base: mean %.3g, median %.3g, largest %.3g nats; %.2f %% the same first choice\n",
+                k->kl_mean, k->kl_median, k->kl_max, 100 * k->top1_agreement);
+        return LM_OK;
+    }
+    json_t *j = json_pack("{s:I, s:f, s:f}", "tokens", (json_int_t)p->n_tokens, "nll_mean", p->nll_mean,
+                          "perplexity", p->perplexity);
+    json_t *kl = compared ? json_pack("{s:f, s:f, s:f, s:f}", "kl_mean", k->kl_mean, "kl_median",
+                                      k->kl_median, "kl_max", k->kl_max, "top1_agreement", k->top1_agreement)
+                          : json_object();
+    lm_status st = j != NULL && kl != NULL && json_object_update(j, kl) == 0
+                       ? out_json(j, err)
+                       : lm_fail(err, LM_ERR_FAILED, "the perplexity is not a finite number");
+    json_decref(j);
+    json_decref(kl);
+    return st;
+}
+
 lm_status verb_perplexity(cli *c, lm_error *err)
 {
     const char *pack = NULL, *file = cli_text(&c->args, OPT_FILE);
+    const char *base = cli_text(&c->args, OPT_KL_BASE);
     lm_model_options o;
-    lm_perplexity p = { 0 };
+    lm_kl k = { 0 };
     int32_t *ids = NULL;
     size_t n = 0;
     bool library = false;
@@ -43,20 +69,14 @@ lm_status verb_perplexity(cli *c, lm_error *err)
     o.all_rows = true;
     LM_TRY(cli_open_model(c, pack, &o, err));
     LM_TRY(read_ids(c, &ids, &n, &library, err));
-    lm_status st = lm_model_perplexity(c->model, ids, n, &p, err);
+    lm_status st = base != NULL ? lm_model_kl(c->model, ids, n, base, &k, err)
+                                : lm_model_perplexity(c->model, ids, n, &k.text, err);
     if (library)
         lm_give_back(ids);
     else
         lm_free(ids);
     LM_TRY(st);
-    if (!cli_flag(&c->args, OPT_JSON)) {
-        out_f("%llu tokens, perplexity %.4f, mean %.5f nats a token\n", (unsigned long long)p.n_tokens,
-              p.perplexity, p.nll_mean);
-        return LM_OK;
-    }
-    json_t *j = json_pack("{s:I, s:f, s:f}", "tokens", (json_int_t)p.n_tokens, "nll_mean", p.nll_mean,
-                          "perplexity", p.perplexity);
-    st = j != NULL ? out_json(j, err) : lm_fail(err, LM_ERR_FAILED, "the perplexity is not a finite number");
-    json_decref(j);
-    return st;
+    if (k.written)
+        note_f("lemma: the base was written: %s", base);
+    return show(c, &k, base != NULL && !k.written, err);
 }
