@@ -89,6 +89,23 @@ static const lm_quant *majority(const lm_packfile *p, bool *mixed)
     return n_found ? found[best] : NULL;
 }
 
+/* Of a pack that calls itself "q4_k_m": the tensors in q4_K, though a large
+ * embedding in another format may outweigh them. */
+static const lm_quant *named_quant(const lm_packfile *p, const char *type)
+{
+    char name[64];
+    for (size_t i = 0; i < lm_packfile_n_tensors(p); i++) {
+        const lm_tensor *t = lm_packfile_tensor(p, i);
+        if (!t->quant)
+            continue;
+        normalise(name, sizeof name, t->quant->name);
+        size_t n = strlen(name);
+        if (lm_starts_with(type, name) && (type[n] == 0 || type[n] == '_'))
+            return t->quant;
+    }
+    return NULL;
+}
+
 static void describe_quant(lm_pack_report *r, const lm_packfile *p, const lm_packcheck_options *o)
 {
     static const char *const explicit_keys[] = { "general.quantization_type", "quantization.type",
@@ -111,14 +128,16 @@ static void describe_quant(lm_pack_report *r, const lm_packfile *p, const lm_pac
             }
         if (!named && i >= 0 && (size_t)i < LM_LEN(file_types) && file_types[i])
             normalise(type, sizeof type, file_types[i]);
+        const lm_quant *of_name = named_quant(p, type);
+        q = of_name ? of_name : q;
     }
     lm_report_set(r, "quant_type", json_string(type));
     lm_report_set(r, "quant_family", json_string(family_of(type)));
     lm_report_set(r, "quant_mixed", json_boolean(mixed));
-    lm_report_set(r, "quant_bits", json_integer(q->bits ? q->bits : q->block_bytes[0] * 8 / q->block_elems));
     if (q->block_elems > 1)
         lm_report_set(r, "quant_group", json_integer(q->block_elems));
     unsigned bits = q->bits ? q->bits : (unsigned)(q->block_bytes[0] * 8 / q->block_elems);
+    lm_report_set(r, "quant_bits", json_integer(bits));
     if (o->expected_bits && o->expected_bits != bits)
         lm_report_issue(r, true, "quantization_mismatch", r->path,
                         "the weights have %u bits (%s), expected are %u", bits, type, o->expected_bits);
@@ -278,7 +297,7 @@ void lm_report_describe(lm_pack_report *r, const lm_packfile *p, const lm_packch
     describe_text(r, p, o);
     if (lm_packfile_gguf(p))
         lm_report_set(r, "gguf",
-                      json_pack("{s:i, s:I, s:O?, s:O?}", "version",
+                      json_pack("{s:i, s:I, s:O*, s:O*}", "version",
                                 (int)lm_gguf_version(lm_packfile_gguf(p)), "keys",
                                 (json_int_t)lm_gguf_n_values(lm_packfile_gguf(p)), "name",
                                 json_object_get(c, "general.name"), "file_type",

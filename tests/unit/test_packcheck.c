@@ -88,6 +88,7 @@ static void good_packs_are_valid(void **state)
     expect_text(r, "architecture", "llama");
     expect_text(r, "quant_type", "q4_0");
     expect_text(r, "quant_family", "q4");
+    expect_number(r, "quant_bits", 4);
     expect_number(r, "quant_group", 32);
     assert_true(json_is_true(json_object_get(r, "valid")));
     json_decref(r);
