@@ -155,10 +155,37 @@ static void read_activation(lm_reader *r, lm_config *c)
             lm_fail(r->err, LM_ERR_UNSUPPORTED, "the activation '%s' is not known", lm_quoted_z(&q, s));
 }
 
-static double number_in(const json_t *o, const char *key, double otherwise)
+/* A positive, finite number of a rotary description; absent or null: as it was. */
+static void rope_number(lm_reader *r, const json_t *o, const char *key, double *io)
 {
     const json_t *v = json_object_get(o, key);
-    return json_is_number(v) ? json_number_value(v) : otherwise;
+    if (!v || json_is_null(v) || r->status != LM_OK)
+        return;
+    double x = json_is_number(v) ? json_number_value(v) : NAN;
+    if (!(x > 0 && x <= 1e15))
+        r->status = lm_fail(r->err, LM_ERR_CORRUPT,
+                            "rotary scaling: '%s' is not a number, allowed is more than 0 to 1e15", key);
+    else
+        *io = x;
+}
+
+/* What a type cannot do without. */
+static void rope_needs(lm_reader *r, const json_t *o, const char *type, const char *key)
+{
+    if (r->status == LM_OK && !json_is_number(json_object_get(o, key)))
+        r->status = lm_fail(r->err, LM_ERR_CORRUPT, "rotary scaling of type '%s' needs '%s'", type, key);
+}
+
+static void rope_needs_list(lm_reader *r, const json_t *o, const char *key)
+{
+    const json_t *v = json_object_get(o, key), *x;
+    size_t i;
+    if (r->status == LM_OK && !json_is_array(v))
+        r->status = lm_fail(r->err, LM_ERR_CORRUPT, "rotary scaling of type 'longrope' needs '%s'", key);
+    json_array_foreach((json_t *)(uintptr_t)v, i,
+                       x) if (r->status == LM_OK && !(json_is_number(x) && json_number_value(x) > 0))
+        r->status =
+        lm_fail(r->err, LM_ERR_CORRUPT, "rotary scaling: number %zu of '%s' is not more than 0", i, key);
 }
 
 /* rope_parameters, or rope_scaling: the same keys, `type` in the older ones. */
@@ -187,16 +214,28 @@ static void read_rope_object(lm_reader *r, const json_t *o, lm_rope_spec *s)
         return;
     }
     s->kind = kinds[i].kind;
-    s->base = number_in(o, "rope_theta", s->base);
-    s->factor = number_in(o, "factor", s->factor);
-    s->original_context = number_in(o, "original_max_position_embeddings", s->original_context);
-    s->low_freq = number_in(o, "low_freq_factor", s->low_freq);
-    s->high_freq = number_in(o, "high_freq_factor", s->high_freq);
-    s->beta_fast = number_in(o, "beta_fast", s->beta_fast);
-    s->beta_slow = number_in(o, "beta_slow", s->beta_slow);
-    s->mscale = number_in(o, "mscale", s->mscale);
-    s->mscale_all_dim = number_in(o, "mscale_all_dim", s->mscale_all_dim);
-    s->attention_factor = number_in(o, "attention_factor", s->attention_factor);
+    if (s->kind == LM_ROPE_LINEAR || s->kind == LM_ROPE_DYNAMIC || s->kind == LM_ROPE_LLAMA3 ||
+        s->kind == LM_ROPE_YARN)
+        rope_needs(r, o, type, "factor");
+    if (s->kind == LM_ROPE_LLAMA3) {
+        rope_needs(r, o, type, "low_freq_factor");
+        rope_needs(r, o, type, "high_freq_factor");
+        rope_needs(r, o, type, "original_max_position_embeddings");
+    }
+    if (s->kind == LM_ROPE_LONGROPE) {
+        rope_needs_list(r, o, "short_factor");
+        rope_needs_list(r, o, "long_factor");
+    }
+    rope_number(r, o, "rope_theta", &s->base);
+    rope_number(r, o, "factor", &s->factor);
+    rope_number(r, o, "original_max_position_embeddings", &s->original_context);
+    rope_number(r, o, "low_freq_factor", &s->low_freq);
+    rope_number(r, o, "high_freq_factor", &s->high_freq);
+    rope_number(r, o, "beta_fast", &s->beta_fast);
+    rope_number(r, o, "beta_slow", &s->beta_slow);
+    rope_number(r, o, "mscale", &s->mscale);
+    rope_number(r, o, "mscale_all_dim", &s->mscale_all_dim);
+    rope_number(r, o, "attention_factor", &s->attention_factor);
     if (json_is_boolean(json_object_get(o, "truncate")))
         s->truncate = json_is_true(json_object_get(o, "truncate"));
     s->short_factor = json_object_get(o, "short_factor");
@@ -210,6 +249,8 @@ static void read_rope_hf(lm_reader *r, lm_config *c)
     lm_read_f64(r, "rope_local_base_freq", NULL, 1e-3, 1e15, &c->rope_local.base);
     lm_read_f64(r, "partial_rotary_factor|rotary_pct", NULL, 0, 1, &c->rotary_fraction);
     const json_t *o = lm_reader_find(r, "rope_parameters|rope_scaling", NULL);
+    if (o && !json_is_object(o) && r->status == LM_OK)
+        r->status = lm_fail(r->err, LM_ERR_CORRUPT, "'rope_parameters' (or 'rope_scaling') is not an object");
     if (!json_is_object(o))
         return;
     const json_t *full = json_object_get(o, "full_attention"),
@@ -222,7 +263,10 @@ static void read_rope_hf(lm_reader *r, lm_config *c)
         return;
     }
     read_rope_object(r, o, &c->rope);
-    c->rotary_fraction = number_in(o, "partial_rotary_factor", c->rotary_fraction);
+    rope_number(r, o, "partial_rotary_factor", &c->rotary_fraction);
+    if (c->rotary_fraction > 1 && r->status == LM_OK)
+        r->status = lm_fail(r->err, LM_ERR_CORRUPT, "'partial_rotary_factor' is %.17g, allowed is 0 to 1",
+                            c->rotary_fraction);
 }
 
 static void read_rope_gguf(lm_reader *r, lm_config *c)

@@ -34,7 +34,7 @@ lm_status lm_index_begin(lm_index *x, lm_error *err) LM_NODISCARD;
 lm_status lm_index_commit(lm_index *x, lm_error *err) LM_NODISCARD; /* durable; rolled back on failure */
 /* One snapshot for many reads: three times cheaper than a read at a time. */
 lm_status lm_index_read(lm_index *x, bool on, lm_error *err) LM_NODISCARD;
-void lm_index_rollback(lm_index *x);                                /* fine without a transaction */
+void lm_index_rollback(lm_index *x); /* fine without a transaction */
 /* Empties the log, so that what was deleted is nowhere (secure_delete). */
 lm_status lm_index_scrub(lm_index *x, lm_error *err) LM_NODISCARD;
 /* LM_ERR_STATE with SQLite's first complaint. */

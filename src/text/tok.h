@@ -44,14 +44,14 @@ enum { /* lm_tok_header.flags */
        LM_TM_FUSE_UNK = 2,
        LM_TM_IGNORE_MERGES = 4,
        LM_TM_WORDS = 16,      /* a text may be cut before U+2581, but behind the bytes in `cross` */
-    LM_TM_UNK_MISSING = 8, /* unk_token is named and not in the vocabulary: an error once it is needed */
+       LM_TM_UNK_MISSING = 8, /* unk_token is named and not in the vocabulary: an error once it is needed */
 };
 
 enum { /* section LM_TS_KIND: one byte an id; 0 is a hole */
        LM_TK_MODEL = 1,
        LM_TK_ADDED = 2,
        LM_TK_SPECIAL = 4,
-    LM_TK_RESPELT = 8, /* decoded as its normalised spelling, which differs */
+       LM_TK_RESPELT = 8, /* decoded as its normalised spelling, which differs */
 };
 
 enum { /* lm_tok_added.flags */
@@ -63,20 +63,20 @@ enum { /* lm_tok_added.flags */
 };
 
 enum {
-    LM_TS_TEXT,     /* bytes of all entries */
-    LM_TS_OFFSETS,  /* uint32_t[n_vocab + 1] into TEXT */
-    LM_TS_KIND,     /* uint8_t[n_vocab] */
-    LM_TS_SLOTS,    /* uint32_t[2^k]: id + 1 of model and added entries, by hash of the text */
-    LM_TS_MERGES,   /* lm_tok_merge[] in order of rank */
-    LM_TS_MSLOTS,   /* uint32_t[2^k]: index + 1 into MERGES, by hash of the pair */
-    LM_TS_SCORES,   /* Unigram: double[n_vocab]; SPM: uint32_t[n_vocab], 0 is best */
-    LM_TS_TRIE,     /* Unigram: lm_tok_node[] */
-    LM_TS_ADDED,    /* lm_tok_added[] */
-    LM_TS_RAW,      /* lm_tok_node[]: added tokens looked for in the text as it is */
-    LM_TS_NORM,     /* lm_tok_node[]: added tokens looked for in the normalised text */
-    LM_TS_BYTES,    /* int32_t[256]: ids of the byte alphabet, then int32_t[256]: of <0x00> … */
-    LM_TS_PIPELINE, /* JSON: normalizer, pre_tokenizer, post_processor, decoder */
-    LM_TS_CHARSMAP, /* Precompiled maps one after the other, each behind its uint32_t length */
+    LM_TS_TEXT,      /* bytes of all entries */
+    LM_TS_OFFSETS,   /* uint32_t[n_vocab + 1] into TEXT */
+    LM_TS_KIND,      /* uint8_t[n_vocab] */
+    LM_TS_SLOTS,     /* uint32_t[2^k]: id + 1 of model and added entries, by hash of the text */
+    LM_TS_MERGES,    /* lm_tok_merge[] in order of rank */
+    LM_TS_MSLOTS,    /* uint32_t[2^k]: index + 1 into MERGES, by hash of the pair */
+    LM_TS_SCORES,    /* Unigram: double[n_vocab]; SPM: uint32_t[n_vocab], 0 is best */
+    LM_TS_TRIE,      /* Unigram: lm_tok_node[] */
+    LM_TS_ADDED,     /* lm_tok_added[] */
+    LM_TS_RAW,       /* lm_tok_node[]: added tokens looked for in the text as it is */
+    LM_TS_NORM,      /* lm_tok_node[]: added tokens looked for in the normalised text */
+    LM_TS_BYTES,     /* int32_t[256]: ids of the byte alphabet, then int32_t[256]: of <0x00> … */
+    LM_TS_PIPELINE,  /* JSON: normalizer, pre_tokenizer, post_processor, decoder */
+    LM_TS_CHARSMAP,  /* Precompiled maps one after the other, each behind its uint32_t length */
     LM_TS_SPELLINGS, /* bytes: added tokens as the normaliser writes them */
     LM_TS_N
 };
@@ -110,7 +110,7 @@ typedef struct {
     int32_t bos, eos, unk;
     uint32_t pad;
     double min_score;
-    uint32_t cross[8]; /* bytes that some entry has in front of a U+2581 */
+    uint32_t cross[8];           /* bytes that some entry has in front of a U+2581 */
     char prefix[64], suffix[64]; /* of subwords: continuing_subword_prefix, end_of_word_suffix */
     struct {
         uint64_t at, n;

@@ -5,10 +5,15 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/compiler.h"
+#include "lemma/lemma.h"
 #include "model/config.h"
 
 static const char factors[] = "{\"short\": [1.0,1.1,1.2,1.3,1.4,1.5,1.6,1.7], \"long\": [1,2,3,4,5,6,7,8]}";
@@ -115,11 +120,69 @@ static void nonsense_is_refused(void **state)
     assert_string_equal(err.text, "rotary frequency 0 is not a number");
 }
 
+/* A golden pack whose rope_scaling was replaced; the weights are a link. */
+static void open_with(const char *folder, const char *rope, lm_error *err, lm_status *status)
+{
+    char path[512];
+    json_t *c = json_load_file(LM_TEST_DATA "/golden/llama/config.json", 0, NULL);
+    json_object_del(c, "rope_parameters");
+    json_object_set_new(c, "rope_scaling", json_loads(rope, JSON_DECODE_ANY, NULL));
+    (void)snprintf(path, sizeof path, "%s/config.json", folder);
+    assert_int_equal(json_dump_file(c, path, 0), 0);
+    json_decref(c);
+    lm_model_options o;
+    lm_model *m = NULL;
+    lm_model_defaults(&o);
+    o.no_text = true;
+    *status = lm_model_open(&m, folder, &o, err);
+    lm_model_close(m);
+}
+
+/* What is wrong or missing is named, never replaced by a guess. */
+static void an_incomplete_scaling_is_refused(void **state)
+{
+    static const struct {
+        const char *rope, *text;
+    } bad[] = {
+        { "[]", "'rope_parameters' (or 'rope_scaling') is not an object" },
+        { "\"x\"", "'rope_parameters' (or 'rope_scaling') is not an object" },
+        { "{\"type\":\"linear\"}", "rotary scaling of type 'linear' needs 'factor'" },
+        { "{\"type\":\"linear\",\"factor\":-2}",
+          "rotary scaling: 'factor' is not a number, allowed is more than 0 to 1e15" },
+        { "{\"rope_type\":\"llama3\",\"factor\":8}",
+          "rotary scaling of type 'llama3' needs 'low_freq_factor'" },
+        { "{\"rope_type\":\"longrope\"}", "rotary scaling of type 'longrope' needs 'short_factor'" },
+        { "{\"rope_type\":\"spiral\"}", "rotary scaling of type 'spiral' is not known" },
+    };
+    char folder[] = "/tmp/lemma-test-rope-XXXXXX", link_path[64], config[64];
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(link_path, sizeof link_path, "%s/model.safetensors", folder);
+    (void)snprintf(config, sizeof config, "%s/config.json", folder);
+    assert_int_equal(symlink(LM_TEST_DATA "/golden/llama/model.safetensors", link_path), 0);
+    for (size_t i = 0; i < LM_LEN(bad); i++) {
+        lm_error err = { 0 };
+        lm_status status;
+        open_with(folder, bad[i].rope, &err, &status);
+        print_message("  case: %s\n", bad[i].rope);
+        assert_true(status == LM_ERR_CORRUPT || status == LM_ERR_UNSUPPORTED);
+        assert_non_null(strstr(err.text, bad[i].text));
+    }
+    lm_error err = { 0 };
+    lm_status status;
+    open_with(folder, "null", &err, &status);
+    assert_int_equal(status, LM_OK);
+    (void)unlink(link_path);
+    (void)unlink(config);
+    (void)rmdir(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scalings_agree_with_the_reference),
         cmocka_unit_test(nonsense_is_refused),
+        cmocka_unit_test(an_incomplete_scaling_is_refused),
     };
     return cmocka_run_group_tests_name("rope", tests, NULL, NULL);
 }

@@ -191,9 +191,15 @@ lm_status lm_team_open(lm_team **out, uint32_t n, lm_error *err)
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) != 0 || (uint32_t)CPU_COUNT(&set) >= n)
         t->spins = SPINS;
-    /* Signals are the caller's: workers block them all. */
+    /* Signals are the caller's: workers block them all, but for those that a thread
+     * raises itself.  Blocked, a SIGBUS of a mapped file that was cut would end the
+     * process before its handler could mend the hole (base/map.h). */
     sigset_t every, before;
     sigfillset(&every);
+    sigdelset(&every, SIGBUS);
+    sigdelset(&every, SIGSEGV);
+    sigdelset(&every, SIGFPE);
+    sigdelset(&every, SIGILL);
     pthread_sigmask(SIG_SETMASK, &every, &before);
     for (uint32_t i = 0; i < n; i++) {
         t->m[i].team = t;
