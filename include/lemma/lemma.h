@@ -11,6 +11,7 @@
 #include "lemma/model.h"
 #include "lemma/pack.h"
 #include "lemma/sample.h"
+#include "lemma/state.h"
 #include "lemma/text.h"
 #include "lemma/tools.h"
 

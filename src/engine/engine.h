@@ -34,6 +34,8 @@ struct lm_model {
     lm_page_table *tables; /* [max_segments * n_groups] */
     float *logits;         /* [max_rows, n_vocab] */
     uint32_t n_sessions;
+    char *cache_dir;      /* as in lm_model_options; NULL: none */
+    struct lm_rest *rest; /* what says whose state it is; NULL until somebody asks (rest.c) */
 };
 
 /* One cache group of a session: page i holds positions [64 i, 64 i + 64); NULL
@@ -54,6 +56,11 @@ struct lm_session {
     lm_group_state *groups; /* [m->n_groups] */
     float *logits;          /* [n_vocab], after the last token */
     bool has_logits;
+    /* Of a woken session: its pages' mount, the store, how many tokens were mounted. */
+    struct lm_mount *mount;
+    struct lm_store *store;
+    uint32_t n_mounted;
+    bool verified; /* every mounted page was read and is good */
     atomic_bool cancel;
     lm_metrics metrics;
 };
@@ -64,6 +71,16 @@ lm_status lm_session_grow(lm_session *s, uint32_t n, lm_error *err) LM_NODISCARD
 lm_status lm_eval_items(lm_model *m, const lm_eval_item *items, size_t n, lm_error *err) LM_NODISCARD;
 /* Gives back the pages that no later query will see. */
 void lm_session_drop_dead(lm_session *s);
+/* Forgets all tokens, pages and the mount. */
+void lm_session_forget(lm_session *s);
+/* Before a step reads pages of a woken session: checks them once; where one is bad,
+ * the session is computed again from its tokens (S5). */
+lm_status lm_rest_verify(lm_session *s, lm_error *err) LM_NODISCARD;
+/* After a step: LM_ERR_IO when a file was cut under the mapping. */
+lm_status lm_rest_check(const lm_session *s, lm_error *err) LM_NODISCARD;
+/* Makes the page that position n_tokens goes into writable memory (S1). */
+lm_status lm_rest_own_tail(lm_session *s, lm_error *err) LM_NODISCARD;
+void lm_rest_free(struct lm_rest *r); /* NULL is fine */
 uint64_t lm_now_ns(void);
 uint64_t lm_peak_rss(void);
 

@@ -7,6 +7,7 @@
 
 #include "base/fail.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "engine/engine.h"
 #include "engine/textside.h"
 #include "lemma/lemma.h"
@@ -198,6 +199,8 @@ static void fill_info(lm_model *m)
 static lm_status set_up(lm_model *m, const char *path, const lm_model_options *o, lm_error *err)
 {
     lm_packfile *pack = NULL;
+    if (o->cache_dir)
+        LM_TRY(lm_strdup_n(o->cache_dir, strlen(o->cache_dir), &m->cache_dir, err));
     LM_TRY(open_device(m, o, err));
     LM_TRY(lm_packfile_open(&pack, path, true, err));
     lm_status s = lm_net_open(&m->net, pack, o->context, err);
@@ -251,6 +254,8 @@ void lm_model_close(lm_model *m)
     if (!m)
         return;
     lm_text_close(m->text);
+    lm_rest_free(m->rest);
+    lm_free(m->cache_dir);
     lm_free(m->ids);
     lm_free(m->rows);
     lm_free(m->segments);

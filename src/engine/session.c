@@ -9,6 +9,7 @@
 #include "base/fail.h"
 #include "base/mem.h"
 #include "engine/engine.h"
+#include "state/store.h"
 
 uint64_t lm_now_ns(void)
 {
@@ -59,6 +60,7 @@ void lm_session_close(lm_session *s)
         lm_free(s->groups[i].pages);
         lm_free(s->groups[i].data);
     }
+    lm_mount_close(s->mount);
     lm_free(s->groups);
     lm_free(s->tokens);
     lm_free(s->logits);
@@ -98,6 +100,7 @@ lm_status lm_session_grow(lm_session *s, uint32_t n, lm_error *err)
                        m->info.context);
     }
     LM_TRY(lm_grow((void **)&s->tokens, &s->cap_tokens, (size_t)want, sizeof *s->tokens, err));
+    LM_TRY(lm_rest_own_tail(s, err));
     uint32_t n_pages = (uint32_t)((want + LM_PAGE_TOKENS - 1) / LM_PAGE_TOKENS);
     for (uint32_t i = 0; i < m->n_groups; i++) {
         lm_group_state *g = &s->groups[i];
@@ -128,12 +131,15 @@ void lm_session_drop_dead(lm_session *s)
     }
 }
 
-static void forget(lm_session *s)
+void lm_session_forget(lm_session *s)
 {
     for (uint32_t i = 0; i < s->m->n_groups; i++) {
         drop_pages(s, &s->groups[i], s->m->pools[i], 0, s->groups[i].n_pages);
         s->groups[i].n_pages = s->groups[i].n_dropped = 0;
     }
+    lm_mount_close(s->mount); /* pages that were taken are given back by now */
+    s->mount = NULL;
+    s->n_mounted = 0;
     s->n_tokens = 0;
     s->has_logits = false;
 }
@@ -154,7 +160,7 @@ lm_status lm_session_truncate(lm_session *s, uint32_t n, lm_error *err)
         int32_t *copy = NULL;
         LM_TRY(LM_NEW(&copy, n, err));
         memcpy(copy, s->tokens, n * sizeof *copy);
-        forget(s);
+        lm_session_forget(s);
         lm_status status = n ? lm_session_append(s, copy, n, err) : LM_OK;
         lm_free(copy);
         (void)all;
@@ -276,6 +282,8 @@ static lm_status run_items(lm_model *m, const lm_eval_item *items, progress *at,
         step.cancel = &items[0].session->cancel;
         LM_TRY(m->backend->run(m->plan, &step, err));
         LM_TRY(lm_net_check_maps(m->net, err));
+        for (size_t i = 0; i < n; i++)
+            LM_TRY(lm_rest_check(items[i].session, err));
         take_results(m, items, at, n);
     }
 }
@@ -287,6 +295,9 @@ lm_status lm_eval_items(lm_model *m, const lm_eval_item *items, size_t n, lm_err
     uint64_t start = lm_now_ns();
     for (size_t i = 0; i < n; i++)
         LM_TRY(check_item(m, &items[i], err));
+    for (size_t i = 0; i < n; i++)
+        if (items[i].n)
+            LM_TRY(lm_rest_verify(items[i].session, err));
     if (n > LM_LEN(small))
         LM_TRY(LM_NEW(&at, n, err));
     for (size_t i = 0; i < n; i++)

@@ -28,8 +28,7 @@ struct lm_stream {
     lm_str piece;
 };
 
-/* "" is lemma's own folder; made if need be. */
-static const char *cache_folder(const char *asked, char *buf, size_t cap)
+const char *lm_cache_folder(const char *asked, char *buf, size_t cap)
 {
     const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     int n;
@@ -49,7 +48,7 @@ lm_status lm_text_of_pack(lm_text **out, const lm_packfile *pack, const char *ca
     lm_text *t = NULL;
     char buf[4096];
     LM_TRY(LM_NEW(&t, 1, err));
-    lm_status s = lm_tokenizer_open_pack(&t->tok, pack, cache_folder(cache_dir, buf, sizeof buf), err);
+    lm_status s = lm_tokenizer_open_pack(&t->tok, pack, lm_cache_folder(cache_dir, buf, sizeof buf), err);
     if (s == LM_OK)
         s = lm_chat_open(&t->chat, pack, err);
     if (s == LM_ERR_NOT_FOUND && t->tok) { /* no template: plain text only */

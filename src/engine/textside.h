@@ -9,6 +9,8 @@
 
 typedef struct lm_tokenizer lm_tokenizer;
 
+/* "" is lemma's own cache folder, made if need be (in buf); NULL: there is none. */
+const char *lm_cache_folder(const char *asked, char *buf, size_t cap);
 /* LM_ERR_NOT_FOUND when the pack has no tokenizer. */
 lm_status lm_text_of_pack(lm_text **out, const lm_packfile *pack, const char *cache_dir,
                           lm_error *err) LM_NODISCARD;

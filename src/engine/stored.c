@@ -1,0 +1,122 @@
+/* engine/stored.c - the store as lemma/state.h shows it: opening, listing, removing. */
+#include <string.h>
+
+#include "base/compiler.h"
+#include "base/fail.h"
+#include "base/mem.h"
+#include "lemma/state.h"
+#include "state/store.h"
+
+void lm_state_defaults(lm_state_options *out)
+{
+    *out = (lm_state_options){ .size = sizeof *out };
+}
+
+lm_status lm_state_open(lm_store **out, const lm_state_options *options, lm_error *err)
+{
+    lm_state_options o;
+    char *folder = NULL;
+    lm_state_defaults(&o);
+    if (options)
+        memcpy(&o, options, LM_MIN(sizeof o, (size_t)options->size));
+    if (!o.folder)
+        LM_TRY(lm_store_default_folder(&folder, err));
+    lm_store_options s = { .folder = o.folder ? o.folder : folder,
+                           .budget = o.budget,
+                           .min_free = o.min_free,
+                           .no_writes = o.read_only };
+    lm_status st = lm_store_open(out, &s, err);
+    lm_free(folder);
+    return st;
+}
+
+void lm_state_close(lm_store *s)
+{
+    lm_store_close(s);
+}
+
+const char *lm_state_folder(const lm_store *s)
+{
+    return lm_store_folder(s);
+}
+
+/* The same object under its public name. */
+lm_status lm_state_take(lm_store *s, const char *name, lm_state_hold **out, lm_error *err)
+{
+    return lm_store_lock(s, name, (lm_entry_lock **)(void *)out, err);
+}
+
+void lm_state_release(lm_state_hold *h)
+{
+    lm_store_unlock((lm_entry_lock *)(void *)h);
+}
+
+typedef struct {
+    lm_on_stored visit;
+    void *user;
+} listing;
+
+static bool list_row(void *ctx, const lm_entry_row *row)
+{
+    const listing *l = ctx;
+    lm_stored e = { .name = row->name,
+                    .title = row->title ? row->title : "",
+                    .parent = row->parent ? row->parent : "",
+                    .n_tokens = row->n_tokens,
+                    .kept = (row->flags & LM_ENTRY_KEPT) != 0,
+                    .created = row->created,
+                    .used = row->used,
+                    .bytes = row->bytes };
+    return l->visit(l->user, &e);
+}
+
+lm_status lm_state_list(lm_store *s, lm_on_stored visit, void *user, lm_error *err)
+{
+    listing l = { visit, user };
+    return lm_store_list(s, list_row, &l, err);
+}
+
+/* Fixed fields of a file end with a zero only if they are shorter: copied with one. */
+typedef struct {
+    char model[129], architecture[65], quantisation[65], kv[17], backend[65], numerics[65];
+} id_texts;
+
+lm_status lm_state_show(lm_store *s, const char *name, lm_on_stored visit, void *user, lm_error *err)
+{
+    lm_entry *e = NULL;
+    id_texts t = { "", "", "", "", "", "" };
+    LM_TRY(lm_store_entry(s, name, &e, err));
+    memcpy(t.model, e->id.model_name, sizeof e->id.model_name);
+    memcpy(t.architecture, e->id.architecture, sizeof e->id.architecture);
+    memcpy(t.quantisation, e->id.quantisation, sizeof e->id.quantisation);
+    memcpy(t.kv, e->id.cache, sizeof e->id.cache);
+    memcpy(t.backend, e->id.backend, sizeof e->id.backend);
+    memcpy(t.numerics, e->id.model.numerics, sizeof e->id.model.numerics);
+    lm_stored out = { .name = e->name,
+                      .title = e->title,
+                      .parent = e->parent,
+                      .n_tokens = e->n_tokens,
+                      .kept = (e->flags & LM_ENTRY_KEPT) != 0,
+                      .created = e->created,
+                      .messages = e->messages,
+                      .model = t.model,
+                      .architecture = t.architecture,
+                      .quantisation = t.quantisation,
+                      .kv = t.kv,
+                      .backend = t.backend,
+                      .numerics = t.numerics,
+                      .tokens = e->tokens };
+    for (uint32_t g = 0; g < e->n_groups; g++) {
+        uint32_t n = e->groups[g].n_pages - e->groups[g].first_page;
+        out.pages += n;
+        out.page_bytes += n * e->groups[g].geometry.page_bytes;
+    }
+    (void)visit(user, &out);
+    lm_entry_free(e);
+    return LM_OK;
+}
+
+lm_status lm_state_remove(lm_store *s, const char *name, lm_error *err)
+{
+    return lm_store_remove(s, name, err);
+}
