@@ -259,6 +259,7 @@ static lm_status generate(cli *c, lm_session *s, const cli_sampling *sampling, l
     o.stop_strings = a->v[OPT_STOP].list;
     o.n_stop_strings = a->v[OPT_STOP].n;
     o.keep_special = cli_flag(a, OPT_SHOW_SPECIAL);
+    o.skip_last = true; /* nothing goes on from here */
     if (cli_given(a, OPT_LOGPROBS)) {
         o.want_logprobs = true;
         o.n_top = (uint32_t)cli_int(a, OPT_LOGPROBS);
@@ -275,7 +276,7 @@ static lm_status generate(cli *c, lm_session *s, const cli_sampling *sampling, l
         out_flush();
         if (g.stop == LM_STOP_CONTEXT)
             note_f("lemma: stopped at %u tokens, the context holds %u (-c raises it, up to %u as trained)",
-                   lm_session_n_tokens(s), c->info.context, c->info.trained_context);
+                   (uint32_t)(m.prompt_tokens + g.n_tokens), c->info.context, c->info.trained_context);
         if (cli_flag(a, OPT_TIMINGS) && l.stream && !l.ids && !out_is_terminal() && l.last != '\n')
             note_f("%s", ""); /* the answer ended within a line, and stays exact */
         if (cli_flag(a, OPT_TIMINGS))

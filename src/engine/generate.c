@@ -220,7 +220,7 @@ static lm_status loop(run *r, lm_stop *why, uint64_t start, uint64_t *first_ns, 
                : length ? LM_STOP_LENGTH
                : full   ? LM_STOP_CONTEXT
                         : LM_STOP_CANCELLED;
-        if (s->n_tokens < s->m->info.context) {
+        if (s->n_tokens < s->m->info.context && !(last && r->o->skip_last)) {
             lm_status status = evaluate(r, token, err);
             if (status == LM_ERR_CANCELLED) {
                 lm_error_clear(err);
@@ -247,9 +247,6 @@ lm_status lm_generate(lm_session *s, const lm_generate_options *options, lm_on_t
     *out = (lm_generated){ .seed = p.seed };
     if (!s->has_logits)
         return lm_fail(err, LM_ERR_USAGE, "nothing to go on from: append a prompt first");
-    if (s->n_tokens >= s->m->info.context)
-        return lm_fail(err, LM_ERR_TOO_LONG, "the session has %u tokens, the context holds %u", s->n_tokens,
-                       s->m->info.context);
     atomic_store_explicit(&s->cancel, false, memory_order_relaxed);
     run r = { .s = s, .o = &o, .on_token = on_token, .user = user };
     uint64_t start = lm_now_ns(), first = 0;

@@ -129,6 +129,12 @@ static void a_full_context_is_refused_with_both_numbers(void **state)
     assert_int_equal(g.stop, LM_STOP_CONTEXT);
     assert_int_equal(g.n_tokens, 4);
     lm_generated_clear(&g);
+    /* A prompt that fills the context still has a next token. */
+    assert_int_equal(lm_session_n_tokens(s), 64);
+    g = generate(s, 8, 0);
+    assert_int_equal(g.stop, LM_STOP_CONTEXT);
+    assert_int_equal(g.n_tokens, 1);
+    lm_generated_clear(&g);
     lm_session_close(s);
     lm_model_close(m);
 }
