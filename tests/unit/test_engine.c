@@ -7,11 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/mem.h"
 #include "lemma/lemma.h"
+#include "support/tempdir.h"
 
 static const int32_t prompt[] = { 261, 71, 13,  189, 80,  138, 20,  142, 38, 310,
                                   9,   70, 304, 63,  194, 7,   316, 285, 61, 46 };
@@ -244,6 +246,36 @@ static void options_are_refused_by_name(void **state)
     assert_null(m);
 }
 
+/* Workers touch the hole too, so there are two of them. */
+static void weights_cut_while_mapped_are_a_named_error(void **state)
+{
+    static const char *const kinds[] = { "ref", "cpu" };
+    (void)state;
+    assert_int_equal(lm_guard_mappings(NULL), LM_OK);
+    for (int b = 0; b < 2; b++) {
+        lm_tempdir d = lm_tempdir_make();
+        lm_model_options o;
+        lm_model *m = NULL;
+        lm_error err = { 0 };
+        char path[1024];
+        lm_tempdir_copy(&d, "config.json", LM_TEST_DATA "/golden/llama/config.json");
+        lm_tempdir_copy(&d, "model.safetensors", LM_TEST_DATA "/golden/llama/model.safetensors");
+        lm_model_defaults(&o);
+        o.no_text = true;
+        o.backend = kinds[b];
+        o.threads = 2;
+        assert_int_equal(lm_model_open(&m, d.path, &o, &err), LM_OK);
+        lm_session *s = open_session(m);
+        assert_int_equal(lm_session_append(s, prompt, N_PROMPT, &err), LM_OK);
+        assert_int_equal(truncate(lm_tempdir_path(&d, "model.safetensors", path), 20000), 0);
+        assert_int_equal(lm_session_append(s, prompt, N_PROMPT, &err), LM_ERR_IO);
+        assert_non_null(strstr(err.text, "model.safetensors can no longer be read"));
+        lm_session_close(s);
+        lm_model_close(m);
+        lm_tempdir_remove(&d);
+    }
+}
+
 /* Every request for memory fails once: a status, nothing leaks (the address
  * sanitizer watches), the next try works. */
 static void failing_allocations_leave_nothing(void **state)
@@ -284,6 +316,7 @@ int main(void)
         cmocka_unit_test(a_caller_can_stop),
         cmocka_unit_test(a_cancel_ends_the_call_that_runs),
         cmocka_unit_test(options_are_refused_by_name),
+        cmocka_unit_test(weights_cut_while_mapped_are_a_named_error),
         cmocka_unit_test(failing_allocations_leave_nothing),
     };
     return cmocka_run_group_tests_name("engine", tests, NULL, NULL);
