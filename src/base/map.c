@@ -102,8 +102,9 @@ static lm_status open_regular(const char *path, int *fd, struct stat *st, lm_err
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (*fd < 0) {
         int why = errno;
-        return lm_fail(err, why == ENOENT || why == ENOTDIR ? LM_ERR_NOT_FOUND : LM_ERR_IO,
-                       "cannot open %s: %s", lm_quoted_z(&q, path), strerror(why));
+        bool missing = why == ENOENT || why == ENOTDIR || why == ELOOP;
+        return lm_fail(err, missing ? LM_ERR_NOT_FOUND : LM_ERR_IO, "cannot open %s: %s",
+                       lm_quoted_z(&q, path), strerror(why));
     }
     if (fstat(*fd, st) != 0 || !S_ISREG(st->st_mode)) {
         const char *what = S_ISDIR(st->st_mode)    ? "a folder"

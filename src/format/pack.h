@@ -39,8 +39,12 @@ const lm_gguf *lm_packfile_gguf(const lm_packfile *p);
 lm_status lm_packfile_json(const lm_packfile *p, const char *name, size_t max_bytes, json_t **out,
                            lm_error *err);
 /* Absolute path of a plain file name inside a folder pack, or "" if there is no
- * such file (or the pack is a .gguf). */
+ * such name (or the pack is a .gguf). */
 const char *lm_packfile_file(const lm_packfile *p, const char *name, char *buf, size_t cap);
+/* The status of opening a file that stands in a pack: what is no regular file or
+ * leads nowhere is the pack's fault and not the caller's, so LM_ERR_USAGE and
+ * LM_ERR_NOT_FOUND become LM_ERR_CORRUPT; the sentence stays. */
+lm_status lm_pack_fault(lm_status status, lm_error *err);
 
 size_t lm_packfile_n_tensors(const lm_packfile *p);
 const lm_tensor *lm_packfile_tensor(const lm_packfile *p, size_t i);       /* sorted by name */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/fail.h"
 #include "base/mem.h"
@@ -15,6 +16,7 @@
 #include "format/limits.h"
 #include "format/mlxpack.h"
 #include "format/pack.h"
+#include "format/packconfig.h"
 #include "format/packfiles.h"
 #include "format/safetensors.h"
 
@@ -28,6 +30,21 @@ struct lm_packfile {
     lm_tensors tensors;
     size_t n_inferred;
 };
+
+lm_status lm_pack_fault(lm_status status, lm_error *err)
+{
+    if (status != LM_ERR_USAGE && status != LM_ERR_NOT_FOUND)
+        return status;
+    if (err && err->status == status)
+        err->status = LM_ERR_CORRUPT;
+    return LM_ERR_CORRUPT;
+}
+
+/* The same where a file that is missing keeps its own status. */
+static lm_status kind_fault(lm_status status, lm_error *err)
+{
+    return status == LM_ERR_USAGE ? lm_pack_fault(status, err) : status;
+}
 
 static lm_status map_file(lm_packfile *p, const char *path, const lm_map **out, lm_error *err)
 {
@@ -53,7 +70,7 @@ static lm_status open_safetensors(lm_packfile *p, const char *name, lm_error *er
     char *path = NULL;
     const lm_map *m = NULL;
     LM_TRY(lm_path_join(&path, p->path, name, err));
-    lm_status status = map_file(p, path, &m, err);
+    lm_status status = kind_fault(map_file(p, path, &m, err), err);
     if (status == LM_OK)
         status =
             in_file(lm_safetensors_parse(lm_map_data(m), lm_map_size(m), m, &p->tensors, err), path, err);
@@ -106,7 +123,7 @@ static lm_status open_parts(lm_packfile *p, uint64_t count, lm_error *err)
         lm_str_addf(&path, "-%05" PRIu64 "-of-%05" PRIu64 ".gguf", i + 1, count);
         status = lm_str_status(&path, err);
         if (status == LM_OK)
-            status = map_file(p, lm_str_z(&path), &m, err);
+            status = kind_fault(map_file(p, lm_str_z(&path), &m, err), err);
         if (status == LM_OK) {
             status = lm_gguf_parse(&g, lm_map_data(m), lm_map_size(m), err);
             if (status == LM_OK)
@@ -164,11 +181,11 @@ static lm_status read_config(lm_packfile *p, const lm_pack_files *files, bool wi
         return p->config ? LM_OK : lm_fail(err, LM_ERR_NOMEM, "no memory for a configuration");
     }
     LM_TRY(lm_path_join(&path, p->path, "config.json", err));
-    lm_status status = lm_json_read(&p->config, path, &limits, err);
+    lm_status status = lm_pack_fault(lm_json_read(&p->config, path, &limits, err), err);
     lm_free(path);
     if (status == LM_OK && !json_is_object(p->config))
         return lm_fail(err, LM_ERR_CORRUPT, "config.json is no JSON object");
-    return status;
+    return status == LM_OK && with_weights ? lm_pack_check_config(p->config, err) : status;
 }
 
 static lm_status open_folder(lm_packfile *p, bool with_weights, lm_error *err)
@@ -183,7 +200,7 @@ static lm_status open_folder(lm_packfile *p, bool with_weights, lm_error *err)
             return status;
         lm_free(p->path);
         p->path = path;
-        return open_gguf(p, with_weights, err);
+        return kind_fault(open_gguf(p, with_weights, err), err);
     }
     if (status == LM_OK)
         status = read_config(p, &files, with_weights, err);
@@ -193,6 +210,8 @@ static lm_status open_folder(lm_packfile *p, bool with_weights, lm_error *err)
         status = lm_tensors_sort(&p->tensors, err);
     if (status == LM_OK)
         status = lm_mlx_merge(&p->tensors, p->config, &p->n_inferred, err);
+    if (status == LM_OK && with_weights)
+        status = lm_pack_check_method(p->config, &p->tensors, err);
     lm_pack_files_clear(&files);
     return status;
 }
@@ -263,9 +282,11 @@ const lm_gguf *lm_packfile_gguf(const lm_packfile *p)
 
 const char *lm_packfile_file(const lm_packfile *p, const char *name, char *buf, size_t cap)
 {
+    struct stat st;
     int n = snprintf(buf, cap, "%s/%s", p->path, name);
+    /* lstat: a link that leads nowhere is a broken pack, not a missing file. */
     if (p->kind != LM_PACK_SAFETENSORS || !lm_plain_name(name) || n < 0 || (size_t)n >= cap ||
-        lm_path_kind_of(buf) == LM_PATH_NONE)
+        lstat(buf, &st) != 0)
         buf[0] = 0;
     return buf;
 }
@@ -278,7 +299,7 @@ lm_status lm_packfile_json(const lm_packfile *p, const char *name, size_t max_by
     *out = NULL;
     if (!*lm_packfile_file(p, name, path, sizeof path))
         return LM_OK;
-    return lm_json_read(out, path, &limits, err);
+    return lm_pack_fault(lm_json_read(out, path, &limits, err), err);
 }
 
 size_t lm_packfile_n_tensors(const lm_packfile *p)

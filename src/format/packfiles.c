@@ -71,7 +71,7 @@ static lm_status from_index(lm_pack_files *out, const char *folder, const lm_fol
     lm_quoted_buf q, r;
 
     LM_TRY(lm_path_join(&path, folder, index_name, err));
-    lm_status status = lm_json_read(&index, path, &limits, err);
+    lm_status status = lm_pack_fault(lm_json_read(&index, path, &limits, err), err);
     lm_free(path);
     if (status != LM_OK)
         return status;
@@ -106,14 +106,66 @@ static lm_status from_index(lm_pack_files *out, const char *folder, const lm_fol
     return status;
 }
 
-/* Every *.safetensors that begins with `start` and is no adapter. */
+/* What training leaves beside the weights. */
+static bool is_by_product(const char *name)
+{
+    static const char *const starts[] = { "grads", "training_args", "optimizer", "scheduler", "rng_state" };
+    for (size_t i = 0; i < LM_LEN(starts); i++)
+        if (lm_starts_with(name, starts[i]))
+            return true;
+    return strstr(name, "adapter") != NULL;
+}
+
+/* Every *.safetensors that begins with `start` and is no by-product. */
 static lm_status by_start(lm_pack_files *out, const lm_folder *there, const char *start, lm_error *err)
 {
     for (size_t i = 0; i < there->n; i++) {
         const char *name = there->names[i];
         if (lm_ends_with(name, ".safetensors") && lm_starts_with(name, start) && name[0] != '.' &&
-            !lm_starts_with(name, "adapter"))
+            !is_by_product(name))
             LM_TRY(add_name(&out->weights, name, err));
+    }
+    return LM_OK;
+}
+
+/* "x-00002-of-00005.safetensors": the length of "x", or 0. */
+static size_t shard_stem(const char *name, unsigned *of)
+{
+    static const char form[] = "-00000-of-00000.safetensors";
+    size_t n = strlen(name), m = sizeof form - 1;
+    const char *tail = name + n - m;
+    unsigned no;
+    if (n <= m || tail[0] != '-' || strncmp(tail + 6, "-of-", 4) != 0 ||
+        strcmp(tail + 15, ".safetensors") != 0)
+        return 0;
+    return five_digits(tail + 1, &no) && five_digits(tail + 10, of) ? n - m : 0;
+}
+
+/* Files of no usual name are the weights when nothing else can be: one alone, or
+ * the shards of one set, and no pickle beside. */
+static lm_status check_guess(const lm_pack_files *f, const lm_folder *there, const char *folder,
+                             lm_error *err)
+{
+    lm_quoted_buf q, r, s;
+    const char *first = f->weights.names[0];
+    unsigned of = 0, other = 0;
+    size_t stem = shard_stem(first, &of);
+    for (size_t i = 1; i < f->weights.n; i++) {
+        const char *name = f->weights.names[i];
+        if (stem && shard_stem(name, &other) == stem && other == of && strncmp(name, first, stem) == 0)
+            continue;
+        lm_hint(err, "the weights are called model.safetensors, or an index names them");
+        return lm_fail(err, LM_ERR_CORRUPT, "%s has no model.safetensors but several others, %s and %s",
+                       lm_quoted_z(&q, folder), lm_quoted_z(&r, first), lm_quoted_z(&s, name));
+    }
+    for (size_t i = 0; i < there->n; i++) {
+        const char *name = there->names[i];
+        if (!lm_is_pickle(name) || is_by_product(name))
+            continue;
+        lm_hint(err, "call it model.safetensors if it holds the weights");
+        return lm_fail(err, LM_ERR_UNSUPPORTED,
+                       "%s has no model.safetensors: %s or the pickle %s may be its weights",
+                       lm_quoted_z(&q, folder), lm_quoted_z(&r, first), lm_quoted_z(&s, name));
     }
     return LM_OK;
 }
@@ -146,7 +198,7 @@ static lm_status nothing_found(const lm_folder *there, const char *folder, lm_er
     lm_quoted_buf q, r;
     for (size_t i = 0; i < there->n; i++) {
         const char *name = there->names[i];
-        if (!lm_is_pickle(name) || strcmp(name, "training_args.bin") == 0)
+        if (!lm_is_pickle(name) || is_by_product(name))
             continue;
         lm_hint(err, "look for the same model as safetensors or GGUF");
         return lm_fail(
@@ -170,8 +222,11 @@ lm_status lm_pack_files_find(lm_pack_files *out, const char *folder, bool need_w
         status = need_weights ? from_index(&f, folder, &there, err) : LM_OK;
     else {
         status = by_start(&f, &there, "model", err);
-        if (status == LM_OK && f.weights.n == 0)
+        if (status == LM_OK && f.weights.n == 0) {
             status = by_start(&f, &there, "", err);
+            if (status == LM_OK && f.weights.n && need_weights)
+                status = check_guess(&f, &there, folder, err);
+        }
         if (status == LM_OK && f.weights.n == 0)
             status = find_gguf(&f, &there, folder, err);
         if (status == LM_OK && f.weights.n == 0 && need_weights)

@@ -15,7 +15,8 @@ typedef struct {
 } lm_pack_files;
 
 /* Safetensors: the files that model.safetensors.index.json names, else
- * model*.safetensors, else every *.safetensors.  Else one .gguf (or one split
+ * model*.safetensors, else the only other *.safetensors (or one set of shards)
+ * with no pickle beside; adapters, gradients and the like never.  Else one .gguf (or one split
  * set; mmproj files are left aside).  With neither: pickles are refused by name,
  * and without weights wanted the folder may hold none. */
 lm_status lm_pack_files_find(lm_pack_files *out, const char *folder, bool need_weights,

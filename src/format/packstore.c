@@ -19,10 +19,34 @@
 
 enum { MAX_DEPTH = 4, MAX_ITEMS = 16384 };
 
-static uint64_t size_of(const char *path)
+/* Adds the bytes of a regular file (behind links); false: it is none. */
+static bool add_size(const char *path, uint64_t *sum)
 {
     struct stat st;
-    return stat(path, &st) == 0 && st.st_size > 0 ? (uint64_t)st.st_size : 0;
+    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode))
+        return false;
+    *sum += st.st_size > 0 ? (uint64_t)st.st_size : 0;
+    return true;
+}
+
+/* A folder being walked and those above it: a link back to one of them is not
+ * followed. */
+typedef struct trail {
+    const struct trail *above;
+    dev_t device;
+    ino_t inode;
+} trail;
+
+static bool new_on(const trail *above, const char *folder, trail *out)
+{
+    struct stat st;
+    if (stat(folder, &st) != 0 || !S_ISDIR(st.st_mode))
+        return false;
+    for (const trail *t = above; t; t = t->above)
+        if (t->device == st.st_dev && t->inode == st.st_ino)
+            return false;
+    *out = (trail){ .above = above, .device = st.st_dev, .inode = st.st_ino };
+    return true;
 }
 
 /* Adopts name and path. */
@@ -65,12 +89,15 @@ static lm_status add_folder(lm_pack_list *l, const char *folder, const char *nam
 {
     uint64_t bytes = 0;
     char *n = NULL, *p = NULL;
+    bool files_all = true;
     for (size_t i = 0; i < files->weights.n; i++) {
         char *path = NULL;
         LM_TRY(lm_path_join(&path, folder, files->weights.names[i], err));
-        bytes += size_of(path);
+        files_all &= add_size(path, &bytes);
         lm_free(path);
     }
+    if (!files_all)
+        return LM_OK;
     LM_TRY(lm_strdup_n(name, strlen(name), &n, err));
     lm_status status = lm_strdup_n(folder, strlen(folder), &p, err);
     if (status != LM_OK) {
@@ -91,6 +118,7 @@ static lm_status add_gguf(lm_pack_list *l, const char *folder, const lm_folder *
     unsigned no = 0, of = 0;
     bool split = lm_split_name(file, &stem, &no, &of);
     uint64_t bytes = 0;
+    bool files_all = true;
 
     for (size_t i = 0; i < in->n; i++) {
         size_t other;
@@ -101,9 +129,11 @@ static lm_status add_gguf(lm_pack_list *l, const char *folder, const lm_folder *
         if (!same)
             continue;
         LM_TRY(lm_path_join(&part, folder, in->names[i], err));
-        bytes += size_of(part);
+        files_all &= add_size(part, &bytes);
         lm_free(part);
     }
+    if (!files_all)
+        return LM_OK;
     lm_str_addz(&name, rel);
     if (!alone || !*rel) {
         if (*rel)
@@ -131,15 +161,16 @@ static bool first_gguf(const char *name)
 
 /* Packs in `folder` and below, `rel` being its name so far. */
 static lm_status walk(lm_pack_list *l, const char *folder, const char *rel, const char *place, int depth,
-                      lm_error *err)
+                      const trail *above, lm_error *err)
 {
+    trail here;
     lm_folder in = { 0 };
     lm_pack_files files = { 0 };
     size_t n_gguf = 0;
     lm_status status = LM_OK;
 
-    if (lm_folder_read(&in, folder, NULL) != LM_OK)
-        return LM_OK; /* not there, or not ours to read */
+    if (!new_on(above, folder, &here) || lm_folder_read(&in, folder, NULL) != LM_OK)
+        return LM_OK; /* not there, not ours to read, or a link back */
     bool whole = lm_folder_has(&in, "config.json") &&
                  lm_pack_files_find(&files, folder, true, NULL) == LM_OK && files.kind == LM_PACK_SAFETENSORS;
     if (whole && *rel)
@@ -163,7 +194,7 @@ static lm_status walk(lm_pack_list *l, const char *folder, const char *rel, cons
             status = *rel ? lm_path_join(&name, rel, in.names[i], err)
                           : lm_strdup_n(in.names[i], strlen(in.names[i]), &name, err);
             if (status == LM_OK)
-                status = walk(l, path, name, place, depth - 1, err);
+                status = walk(l, path, name, place, depth - 1, &here, err);
         }
         lm_free(path);
         lm_free(name);
@@ -220,7 +251,7 @@ static lm_status walk_huggingface(lm_pack_list *l, const char *root, lm_error *e
         if (status == LM_OK)
             status = snapshot_of(&snapshot, model, err);
         if (status == LM_OK && snapshot)
-            status = walk(l, snapshot, lm_str_z(&name), "huggingface", 1, err);
+            status = walk(l, snapshot, lm_str_z(&name), "huggingface", 1, NULL, err);
         lm_free(model);
         lm_free(snapshot);
         lm_str_clear(&name);
@@ -248,6 +279,7 @@ static lm_status add_manifest(lm_pack_list *l, const char *root, const char *man
     json_t *m = NULL, *layer;
     size_t i;
     char *blobs = NULL, *path = NULL, *n = NULL, blob[72];
+    uint64_t bytes = 0;
     lm_status status = LM_OK;
     if (lm_json_read(&m, manifest, &limits, NULL) != LM_OK)
         return LM_OK; /* not a manifest */
@@ -260,10 +292,11 @@ static lm_status add_manifest(lm_pack_list *l, const char *root, const char *man
         status = lm_path_join(&blobs, root, "blobs", err);
         if (status == LM_OK)
             status = lm_path_join(&path, blobs, blob, err);
-        if (status == LM_OK)
+        bool file = status == LM_OK && add_size(path, &bytes);
+        if (file)
             status = lm_strdup_n(name, strlen(name), &n, err);
-        if (status == LM_OK)
-            status = add(l, n, path, "gguf", "ollama", size_of(path), err);
+        if (file && status == LM_OK)
+            status = add(l, n, path, "gguf", "ollama", bytes, err);
         else
             lm_free(path);
         break;
@@ -315,7 +348,8 @@ lm_status lm_pack_list_read(lm_pack_list *out, const char *folder, lm_error *err
         lm_quoted_buf q;
         return lm_fail(err, LM_ERR_NOT_FOUND, "%s is no folder", lm_quoted_z(&q, folder));
     }
-    status = folder ? walk(&l, folder, "", "folder", MAX_DEPTH, err) : lm_pack_places_read(&places, err);
+    status =
+        folder ? walk(&l, folder, "", "folder", MAX_DEPTH, NULL, err) : lm_pack_places_read(&places, err);
     for (size_t i = 0; i < places.n && status == LM_OK; i++) {
         const lm_pack_place *p = &places.items[i];
         char *manifests = NULL;
@@ -327,7 +361,7 @@ lm_status lm_pack_list_read(lm_pack_list *out, const char *folder, lm_error *err
                 status = walk_ollama(&l, p->path, manifests, "", 0, err);
             lm_free(manifests);
         } else {
-            status = walk(&l, p->path, "", p->kind, MAX_DEPTH, err);
+            status = walk(&l, p->path, "", p->kind, MAX_DEPTH, NULL, err);
         }
     }
     lm_pack_places_clear(&places);

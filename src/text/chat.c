@@ -74,7 +74,7 @@ static lm_status from_folder(const lm_packfile *p, const char *name, char **out,
     char path[4096];
     lm_status s = LM_ERR_NOT_FOUND;
     if (strcmp(name, "default") == 0 && *lm_packfile_file(p, "chat_template.jinja", path, sizeof path))
-        return lm_read_file(path, MAX_TEMPLATE, out, n, err);
+        return lm_pack_fault(lm_read_file(path, MAX_TEMPLATE, out, n, err), err);
     for (size_t i = 0; s == LM_ERR_NOT_FOUND && i < LM_LEN(files); i++) {
         json_t *config = NULL;
         LM_TRY(lm_packfile_json(p, files[i], MAX_CONFIG, &config, err));

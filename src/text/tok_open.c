@@ -87,7 +87,7 @@ lm_status lm_tokenizer_open_pack(lm_tokenizer **out, const lm_packfile *p, const
         return through_cache(out, cache_dir, lm_packfile_map(p, 0), g, err);
     if (!lm_packfile_file(p, "tokenizer.json", path, sizeof path)[0])
         return lm_fail(err, LM_ERR_NOT_FOUND, "the pack '%s' has no tokenizer.json", lm_packfile_path(p));
-    LM_TRY(lm_map_open(&m, path, err));
+    LM_TRY(lm_pack_fault(lm_map_open(&m, path, err), err));
     st = through_cache(out, cache_dir, m, NULL, err);
     lm_map_close(m);
     return st;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -122,6 +123,31 @@ static void a_folder_is_listed_by_itself(void **state)
     assert_string_equal(err.text, "/nonexistent is no folder");
 }
 
+static void what_is_no_file_is_not_listed_and_loops_end(void **state)
+{
+    lm_tempdir d = lm_tempdir_make();
+    lm_pack_list l = { 0 };
+    char path[1024];
+    (void)state;
+    lm_tempdir_copy(&d, "a/real.gguf", gguf_file);
+    assert_int_equal(mkfifo(lm_tempdir_path(&d, "a/fifo.gguf", path), 0600), 0);
+    assert_int_equal(symlink("/dev/null", lm_tempdir_path(&d, "a/device.gguf", path)), 0);
+    assert_int_equal(symlink("nowhere", lm_tempdir_path(&d, "a/gone.gguf", path)), 0);
+    assert_int_equal(mkdir(lm_tempdir_path(&d, "a/folder.gguf", path), 0700), 0);
+    assert_int_equal(symlink("real.gguf", lm_tempdir_path(&d, "a/linked.gguf", path)), 0);
+    assert_int_equal(symlink("..", lm_tempdir_path(&d, "a/back", path)), 0);
+    assert_int_equal(symlink(".", lm_tempdir_path(&d, "a/self", path)), 0);
+    lm_tempdir_text(&d, "b/config.json", "{}");
+    assert_int_equal(mkfifo(lm_tempdir_path(&d, "b/model.safetensors", path), 0600), 0);
+    assert_int_equal(lm_pack_list_read(&l, d.path, NULL), LM_OK);
+    assert_int_equal(l.n, 2);
+    assert_string_equal(l.items[0].name, "a/linked");
+    assert_string_equal(l.items[1].name, "a/real");
+    assert_int_equal(l.items[0].n_bytes, l.items[1].n_bytes);
+    lm_pack_list_clear(&l);
+    lm_tempdir_remove(&d);
+}
+
 static void names_lead_to_packs_that_open(void **state)
 {
     static const char *const names[][2] = {
@@ -209,6 +235,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_store_is_listed),
         cmocka_unit_test(a_folder_is_listed_by_itself),
+        cmocka_unit_test(what_is_no_file_is_not_listed_and_loops_end),
         cmocka_unit_test(names_lead_to_packs_that_open),
         cmocka_unit_test(paths_are_paths),
         cmocka_unit_test(what_is_missing_is_said_with_places_and_neighbours),
