@@ -145,7 +145,7 @@ typedef struct {
     const int32_t *stop_tokens; /* NULL: the pack's */
     size_t n_stop_tokens;
     bool keep_special; /* special tokens appear in the text */
-    bool skip_last; /* the session ends with this answer: its last token is not evaluated */
+    bool skip_last;    /* the session ends with this answer: its last token is not evaluated */
     bool want_logprobs;
     uint32_t n_top;
 } lm_generate_options;
