@@ -94,6 +94,8 @@ typedef bool (*lm_on_stored)(void *user, const lm_stored *e); /* false stops */
 LM_API lm_status lm_state_list(lm_store *s, lm_on_stored visit, void *user, lm_error *err);
 /* One session, without its pack.  LM_ERR_NOT_FOUND: no such session. */
 LM_API lm_status lm_state_show(lm_store *s, const char *name, lm_on_stored visit, void *user, lm_error *err);
+/* A second name for the same state; LM_ERR_USAGE if there is one of that name already. */
+LM_API lm_status lm_state_fork(lm_store *s, const char *name, const char *new_name, lm_error *err);
 /* Removes it and the pages that nothing else uses; the bytes are gone when this returns. */
 LM_API lm_status lm_state_remove(lm_store *s, const char *name, lm_error *err);
 

@@ -34,6 +34,7 @@ lm_status verb_template(cli *c, lm_error *err);
 lm_status verb_logits(cli *c, lm_error *err);
 lm_status verb_perplexity(cli *c, lm_error *err);
 lm_status verb_bench(cli *c, lm_error *err);
+lm_status verb_state(cli *c, lm_error *err);
 lm_status verb_doctor(cli *c, lm_error *err);
 lm_status verb_help(cli *c, lm_error *err);
 lm_status verb_version(cli *c, lm_error *err);
@@ -65,6 +66,23 @@ lm_status cli_append(cli *c, lm_session *s, const int32_t *ids, size_t n, lm_err
 uint64_t cli_now_ns(void);
 /* "load 12 ms, prompt 34 tokens at 210.3/s, ..." */
 void cli_note_timings(cli *c, const lm_metrics *m, uint64_t first_token_ns, uint64_t seed);
+
+/* --- sessions at rest: cli/verb_state.c -------------------------------------------- */
+
+lm_status cli_open_store(cli *c, lm_store **out, lm_error *err); /* --state-dir */
+/* A session that --session names: held, and awake where the store has it. */
+typedef struct {
+    lm_store *store;
+    lm_state_hold *hold;
+    bool woken;
+} cli_rest;
+/* A pack that computes otherwise than the one that slept costs a replay, and a note;
+ * another model is refused. */
+lm_status cli_wake(cli *c, lm_session *s, const char *name, cli_rest *out, lm_error *err);
+/* Drops what the tokenizer puts in front of every text, when `s` goes on: a session
+ * has it already. */
+void cli_drop_bos(const cli *c, const lm_session *s, const int32_t **ids, size_t *n);
+void cli_rest_close(cli_rest *r); /* after the session */
 
 /* --- input: cli/input.c ------------------------------------------------------------ */
 

@@ -203,6 +203,7 @@ static const char *words_after(const verb *v) /* what a first word may be; NULL:
     return v->id == VERB_PACK    ? "list inspect check"
            : v->id == VERB_HELP  ? "@verbs"
            : v->id == VERB_BENCH ? "make"
+           : v->id == VERB_STATE ? "ls show rm fork"
                                  : NULL;
 }
 

@@ -68,6 +68,7 @@ static verb_run_fn code_of(verb_id id)
         [VERB_LOGITS] = verb_logits,
         [VERB_PERPLEXITY] = verb_perplexity,
         [VERB_BENCH] = verb_bench,
+        [VERB_STATE] = verb_state,
         [VERB_DOCTOR] = verb_doctor,
         [VERB_HELP] = verb_help,
         [VERB_VERSION] = verb_version,

@@ -10,13 +10,13 @@
 /* A prompt of a pack without a template has no natural end. */
 enum { DEFAULT_RAW_TOKENS = 256 };
 
-/* Where the prompt comes from; exactly one is set. */
+/* Where the prompt comes from; exactly one is set, or `none` when a session goes on. */
 typedef struct {
     const char *tokens, *messages;
     char *read; /* what was read from a file or standard input, ours */
     const char *text;
     size_t n_text;
-    bool raw;
+    bool raw, none;
 } source;
 
 static lm_status one_source(cli *c, source *s, lm_error *err)
@@ -48,6 +48,10 @@ static lm_status one_source(cli *c, source *s, lm_error *err)
         return LM_OK;
     }
     const char *file = cli_text(a, OPT_FILE);
+    if (file == NULL && word == NULL && cli_text(a, OPT_SESSION) != NULL) {
+        s->none = true;
+        return LM_OK;
+    }
     s->raw |= file != NULL;
     if (file == NULL && word == NULL && isatty(STDIN_FILENO) == 1) {
         lm_hint(err, "lemma run PACK \"your question\", or: lemma chat PACK");
@@ -259,7 +263,7 @@ static lm_status generate(cli *c, lm_session *s, const cli_sampling *sampling, l
     o.stop_strings = a->v[OPT_STOP].list;
     o.n_stop_strings = a->v[OPT_STOP].n;
     o.keep_special = cli_flag(a, OPT_SHOW_SPECIAL);
-    o.skip_last = true; /* nothing goes on from here */
+    o.skip_last = cli_text(a, OPT_SESSION) == NULL; /* nothing goes on from here */
     if (cli_given(a, OPT_LOGPROBS)) {
         o.want_logprobs = true;
         o.n_top = (uint32_t)cli_int(a, OPT_LOGPROBS);
@@ -276,7 +280,8 @@ static lm_status generate(cli *c, lm_session *s, const cli_sampling *sampling, l
         out_flush();
         if (g.stop == LM_STOP_CONTEXT)
             note_f("lemma: stopped at %u tokens, the context holds %u (-c raises it, up to %u as trained)",
-                   (uint32_t)(m.prompt_tokens + g.n_tokens), c->info.context, c->info.trained_context);
+                   (uint32_t)(m.cached_tokens + m.prompt_tokens + g.n_tokens), c->info.context,
+                   c->info.trained_context);
         if (cli_flag(a, OPT_TIMINGS) && l.stream && !l.ids && !out_is_terminal() && l.last != '\n')
             note_f("%s", ""); /* the answer ended within a line, and stays exact */
         if (cli_flag(a, OPT_TIMINGS))
@@ -287,26 +292,46 @@ static lm_status generate(cli *c, lm_session *s, const cli_sampling *sampling, l
     return st;
 }
 
+/* What goes on in a session stays in it: awake, the prompt, the answer, asleep. */
+static lm_status answer_in(cli *c, lm_session *s, const source *src, const int32_t *ids, size_t n,
+                           const cli_sampling *sampling, cli_rest *rest, lm_error *err)
+{
+    const char *name = cli_text(&c->args, OPT_SESSION);
+    lm_quoted_buf q;
+    if (name != NULL) {
+        LM_TRY(cli_wake(c, s, name, rest, err));
+        if (!rest->woken && src->none) {
+            lm_hint(err, "the first run of a session needs a prompt");
+            return lm_fail(err, LM_ERR_NOT_FOUND, "there is no session '%s'", lm_quoted_z(&q, name));
+        }
+        cli_drop_bos(c, s, &ids, &n);
+    }
+    cli_interruptible(s);
+    if (n > 0)
+        LM_TRY(cli_append(c, s, ids, n, err));
+    LM_TRY(generate(c, s, sampling, err));
+    cli_interruptible(NULL);
+    return name != NULL ? lm_session_sleep(s, rest->store, name, NULL, NULL, NULL, err) : LM_OK;
+}
+
 static lm_status answer(cli *c, const source *src, lm_error *err)
 {
     cli_sampling sampling = { 0 };
+    cli_rest rest = { 0 };
     lm_session *s = NULL;
     int32_t *ids = NULL;
     size_t n = 0;
     bool lm_owned = false;
     lm_status st = cli_sampling_of(c, &sampling, err);
-    if (st == LM_OK)
+    if (st == LM_OK && !src->none)
         st = prompt_ids(c, src, &ids, &n, &lm_owned, err);
     if (st == LM_OK)
         st = lm_session_open(&s, c->model, err);
-    if (st == LM_OK) {
-        cli_interruptible(s);
-        st = cli_append(c, s, ids, n, err);
-    }
     if (st == LM_OK)
-        st = generate(c, s, &sampling, err);
+        st = answer_in(c, s, src, ids, n, &sampling, &rest, err);
     cli_interruptible(NULL);
     lm_session_close(s);
+    cli_rest_close(&rest);
     if (lm_owned)
         lm_give_back(ids);
     else

@@ -120,3 +120,8 @@ lm_status lm_state_remove(lm_store *s, const char *name, lm_error *err)
 {
     return lm_store_remove(s, name, err);
 }
+
+lm_status lm_state_fork(lm_store *s, const char *name, const char *new_name, lm_error *err)
+{
+    return lm_store_fork(s, name, new_name, err);
+}
