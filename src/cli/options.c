@@ -108,7 +108,8 @@ const opt cli_options[OPT_COUNT] = {
       .help = "Folder of what is kept between runs." },
     { OPT_SESSION, "session", .type = TYPE_TEXT, .group = GROUP_PROMPT, .flags = OPT_LINE_ONLY, .arg = "NAME",
       .verbs = IN(RUN),
-      .help = "Go on in this session of the state folder, or begin it; without a prompt from where it stands." },
+      .help =
+          "Go on in this session of the state folder, or begin it; without a prompt from where it stands." },
 
     { OPT_PROMPT, "prompt", .letter = 'p', .type = TYPE_TEXT, .group = GROUP_PROMPT, .flags = OPT_LINE_ONLY,
       .arg = "TEXT", .verbs = IN(RUN),
