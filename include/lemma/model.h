@@ -38,6 +38,7 @@ typedef struct {
     bool all_rows;         /* logits of every token will be asked for */
     bool no_text;          /* do not look for a tokenizer */
     const char *cache_dir; /* as in lm_text_open(); NULL: none; default "" */
+    const char *compute;   /* NULL: "fast"; "precise": activations in 15 bits instead of 8 on "cpu" */
 } lm_model_options;
 
 /* Fills `out`; fields are changed afterwards. */

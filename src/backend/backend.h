@@ -17,8 +17,9 @@ typedef struct lm_device lm_device;
 typedef struct lm_plan lm_plan;
 
 typedef struct {
-    uint32_t n_threads; /* 0: the backend's default */
-    const char *isa;    /* NULL: the best there is; else "avx512", "avx2", "portable" */
+    uint32_t n_threads;  /* 0: the backend's default */
+    const char *isa;     /* NULL: the best there is; else "avx512", "avx2", "portable" */
+    const char *compute; /* NULL: "fast"; or "precise"; no matter to "ref" */
 } lm_device_options;
 
 typedef struct {

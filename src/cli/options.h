@@ -37,6 +37,7 @@ typedef enum {
     OPT_MODEL,
     OPT_BACKEND,
     OPT_ISA,
+    OPT_COMPUTE,
     OPT_THREADS,
     OPT_KV,
     OPT_CACHE_TYPE_K,

@@ -157,6 +157,9 @@ static lm_status open_device(lm_model *m, const lm_model_options *o, lm_error *e
     if (o->kv && !lm_kv_by_name(o->kv, &m->plan_options.kv))
         return lm_fail(err, LM_ERR_USAGE, "there is no cache format '%s', known are f32, f16 and bf16",
                        lm_quoted_z(&q, o->kv));
+    if (o->compute && strcmp(o->compute, "fast") != 0 && strcmp(o->compute, "precise") != 0)
+        return lm_fail(err, LM_ERR_USAGE, "there is no way '%s' to compute, known are fast and precise",
+                       lm_quoted_z(&q, o->compute));
     if (o->chunk > MAX_CHUNK)
         return lm_fail(err, LM_ERR_USAGE, "a chunk of %u tokens, allowed is 1 to %d", o->chunk, MAX_CHUNK);
     if (o->sessions > MAX_SHARED)
@@ -167,7 +170,7 @@ static lm_status open_device(lm_model *m, const lm_model_options *o, lm_error *e
     m->plan_options.max_tokens = LM_MAX(m->chunk, m->plan_options.max_segments);
     m->plan_options.max_rows = o->all_rows ? m->plan_options.max_tokens : m->plan_options.max_segments;
     m->chunk = m->plan_options.max_tokens;
-    lm_device_options d = { .n_threads = o->threads, .isa = o->isa };
+    lm_device_options d = { .n_threads = o->threads, .isa = o->isa, .compute = o->compute };
     return m->backend->open(&m->device, &d, err);
 }
 

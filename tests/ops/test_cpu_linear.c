@@ -68,6 +68,7 @@ typedef struct {
     float *x;      /* [tokens][cols] */
     uint32_t tokens;
     bool random_bytes;
+    lm_compute compute;
 } work;
 
 static work work_new(const lm_quant *q, uint32_t rows, uint32_t cols, uint32_t tokens, bool random_bytes)
@@ -144,7 +145,10 @@ static float activation(const lm_cpu_linear *l, const uint8_t *row, uint32_t col
 {
     if (l->layout == &lm_act_f32)
         return ((const float *)(const void *)row)[i];
-    return (float)((const int8_t *)row)[i] * lm_act_d(row, cols)[i / 32];
+    int32_t q = ((const int8_t *)row)[i];
+    if (strcmp(l->layout->name, "q16-32") == 0)
+        q = 128 * q + lm_act_lo(row, cols)[i];
+    return (float)q * lm_act_d(row, cols)[i / 32];
 }
 
 /* Against double over the activations as quantised (1e-5 of the sum of
@@ -194,7 +198,7 @@ static void check_work(const work *k)
     for (lm_isa isa = LM_ISA_PORTABLE; isa < LM_ISA_COUNT; isa++) {
         if (!lm_isa_has(isa))
             continue;
-        const lm_cpu_linear *l = lm_cpu_linear_find(isa, k->q, k->w.cols);
+        const lm_cpu_linear *l = lm_cpu_linear_find(isa, k->compute, k->q, k->w.cols);
         assert_non_null(l);
         uint8_t *a = activations(k, l->layout);
         memset(y, 0xff, bytes);
@@ -251,13 +255,16 @@ static void every_format_agrees_with_to_f32_and_gives_the_same_bits_everywhere(v
                 cols += s % 4;
             work k = work_new(q, shapes[s].rows, cols, shapes[s].tokens, s % 2 == 1);
             check_work(&k);
+            k.compute = LM_COMPUTE_PRECISE;
+            if (lm_lin_class_of(q).blocks) /* the others have one arithmetic */
+                check_work(&k);
             work_free(&k);
         }
 }
 
 static void activations_round_to_nearest_even_and_carry_their_sums(void **state)
 {
-    const lm_cpu_linear *l = lm_cpu_linear_find(LM_ISA_PORTABLE, lm_quant_of(LM_Q_Q8_0), 64);
+    const lm_cpu_linear *l = lm_cpu_linear_find(LM_ISA_PORTABLE, LM_COMPUTE_FAST, lm_quant_of(LM_Q_Q8_0), 64);
     float x[64] = { 0 };
     uint8_t *row = memory(l->layout->row_bytes(64));
     (void)state;
@@ -284,14 +291,118 @@ static void activations_round_to_nearest_even_and_carry_their_sums(void **state)
     lm_free(row);
 }
 
+/* Codes +-127 and -64 to 63, q the nearest whole number: the largest magnitude is
+ * 16256 steps. */
+static void precise_activations_are_two_planes_of_fifteen_bits(void **state)
+{
+    const lm_cpu_linear *l =
+        lm_cpu_linear_find(LM_ISA_PORTABLE, LM_COMPUTE_PRECISE, lm_quant_of(LM_Q_Q8_0), 64);
+    static const float of[] = { 16256, -16256, 64, -64, -65, 63, 0.5f, 1.5f, 16191, -16255, 8000.25f };
+    static const int8_t hi[] = { 127, -127, 1, 0, -1, 0, 0, 0, 126, -127, 63 };
+    static const int8_t lo[] = { 0, 0, -64, -64, 63, 63, 0, 2, 63, 1, -64 };
+    float x[64] = { 0 };
+    uint8_t *row = memory(l->layout->row_bytes(64));
+    int sum_hi = 0, sum_lo = 0;
+    (void)state;
+    memcpy(x, of, sizeof of);
+    x[63] = 1e-38f;
+    l->layout->quantise(x, 64, row);
+    for (size_t i = 0; i < LM_LEN(of); i++) {
+        assert_int_equal(((const int8_t *)row)[i], hi[i]);
+        assert_int_equal(lm_act_lo(row, 64)[i], lo[i]);
+        sum_hi += hi[i];
+        sum_lo += lo[i];
+    }
+    assert_true(lm_act_d(row, 64)[0] == 1.0f && lm_act_d(row, 64)[1] == 0.0f);
+    assert_int_equal(lm_act_sum(row, 64)[0], sum_hi);
+    assert_int_equal(lm_act_sum_lo(row, 64)[0], sum_lo);
+    assert_true(lm_act_xs(row, 64)[0] == (float)(128 * sum_hi + sum_lo));
+    x[40] = INFINITY;
+    l->layout->quantise(x, 64, row);
+    assert_true(isinf(lm_act_d(row, 64)[1]) && ((const int8_t *)row)[40] == 0 && lm_act_lo(row, 64)[40] == 0);
+    lm_free(row);
+}
+
+/* The largest integer sums there are: q6_K with every code, scale and activation
+ * at its extreme stays exact in 32 bits. */
+static void the_largest_sums_of_q6_k_do_not_overflow(void **state)
+{
+    (void)state;
+    for (lm_isa isa = LM_ISA_PORTABLE; isa < LM_ISA_COUNT; isa++)
+        for (int sign = -1; sign <= 1; sign += 2) {
+            if (!lm_isa_has(isa))
+                continue;
+            work k = work_new(lm_quant_of(LM_Q_Q6_K), 16, 256, 6, true);
+            uint8_t *p = k.planes[0].at;
+            for (size_t r = 0; r < 16; r++, p += 210) { /* codes 0, less 32; scales -128; d = 1 */
+                memset(p, 0, 192);
+                memset(p + 192, 0x80, 16);
+                p[208] = 0;
+                p[209] = 0x3c;
+            }
+            for (size_t i = 0; i < 6 * 256; i++)
+                k.x[i] = (float)sign * 16256;
+            const lm_cpu_linear *l = lm_cpu_linear_find(isa, LM_COMPUTE_PRECISE, k.q, 256);
+            uint8_t *a = activations(&k, l->layout);
+            float y[96];
+            run(l, &k, a, 0, 16, 0, 6, y);
+            for (int i = 0; i < 96; i++)
+                assert_true(y[i] == (float)sign * 8 * 2130706432.0f);
+            run(l, &k, a, 0, 16, 5, 1, y);
+            assert_true(y[80] == (float)sign * 8 * 2130706432.0f);
+            lm_free(a);
+            work_free(&k);
+        }
+}
+
+static double error_of(work *k, lm_compute compute)
+{
+    const lm_cpu_linear *l = lm_cpu_linear_find(lm_isa_best(), compute, k->q, k->w.cols);
+    uint8_t *a = activations(k, l->layout);
+    float *y = memory((size_t)k->tokens * k->w.rows * sizeof *y);
+    double sum = 0;
+    run(l, k, a, 0, k->w.rows, 0, k->tokens, y);
+    for (uint32_t t = 0; t < k->tokens; t++)
+        for (uint32_t r = 0; r < k->w.rows; r++) {
+            double exact = 0;
+            for (uint32_t i = 0; i < k->w.cols; i++)
+                exact +=
+                    (double)k->values[(size_t)r * k->w.cols + i] * (double)k->x[(size_t)t * k->w.cols + i];
+            sum += pow((double)y[(size_t)t * k->w.rows + r] - exact, 2);
+        }
+    lm_free(a);
+    lm_free(y);
+    return sum;
+}
+
+/* 128 steps where there was one: squared errors fall to 6e-5. */
+static void precise_has_a_ten_thousandth_of_the_squared_error(void **state)
+{
+    const lm_quant *q;
+    size_t n = 0;
+    (void)state;
+    for (size_t i = 0; (q = lm_quant_at(i)) != NULL; i++) {
+        if (!q->from_f32 || !lm_lin_class_of(q).blocks)
+            continue;
+        work k = work_new(q, 64, 1024, 8, false);
+        double fast = error_of(&k, LM_COMPUTE_FAST), precise = error_of(&k, LM_COMPUTE_PRECISE);
+        if (!(precise < 1e-4 * fast))
+            fail_msg("%s: squared error %g against %g", q->name, precise, fast);
+        work_free(&k);
+        n++;
+    }
+    assert_true(n >= 4);
+}
+
 static void every_instruction_set_quantises_to_the_same_bytes(void **state)
 {
     static const uint32_t widths[] = { 32, 96, 128, 576, 2048, 2336 };
     (void)state;
-    for (size_t i = 0; i < LM_LEN(widths); i++) {
-        uint32_t cols = widths[i];
+    for (size_t i = 0; i < 2 * LM_LEN(widths); i++) {
+        uint32_t cols = widths[i / 2];
+        lm_compute compute = i % 2 ? LM_COMPUTE_PRECISE : LM_COMPUTE_FAST;
         const lm_quant *q = lm_quant_of(LM_Q_Q8_0);
-        const lm_act_layout *portable = lm_cpu_linear_find(LM_ISA_PORTABLE, q, cols)->layout;
+        const lm_act_layout *portable = lm_cpu_linear_find(LM_ISA_PORTABLE, compute, q, cols)->layout;
         size_t bytes = portable->row_bytes(cols);
         float *x = memory(cols * sizeof(float));
         uint8_t *want = memory(bytes), *got = memory(bytes);
@@ -306,7 +417,7 @@ static void every_instruction_set_quantises_to_the_same_bytes(void **state)
             if (!lm_isa_has(isa))
                 continue;
             memset(got, 0xee, bytes);
-            lm_cpu_linear_find(isa, q, cols)->layout->quantise(x, cols, got);
+            lm_cpu_linear_find(isa, compute, q, cols)->layout->quantise(x, cols, got);
             for (size_t b = 0; b < bytes; b++)
                 if (got[b] != want[b])
                     fail_msg("isa %d, %u columns: byte %zu is %u, should be %u", (int)isa, cols, b, got[b],
@@ -326,7 +437,7 @@ static void a_nan_among_the_activations_reaches_the_outputs(void **state)
         if (!lm_isa_has(isa))
             continue;
         k.x[128 + 77] = NAN;
-        const lm_cpu_linear *l = lm_cpu_linear_find(isa, k.q, 128);
+        const lm_cpu_linear *l = lm_cpu_linear_find(isa, LM_COMPUTE_FAST, k.q, 128);
         uint8_t *a = activations(&k, l->layout);
         float y[60];
         run(l, &k, a, 0, 20, 0, 3, y);
@@ -360,6 +471,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(activations_round_to_nearest_even_and_carry_their_sums),
+        cmocka_unit_test(precise_activations_are_two_planes_of_fifteen_bits),
+        cmocka_unit_test(the_largest_sums_of_q6_k_do_not_overflow),
+        cmocka_unit_test(precise_has_a_ten_thousandth_of_the_squared_error),
         cmocka_unit_test(every_instruction_set_quantises_to_the_same_bytes),
         cmocka_unit_test(a_nan_among_the_activations_reaches_the_outputs),
         cmocka_unit_test(fma_without_the_instruction_rounds_once),

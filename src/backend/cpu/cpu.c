@@ -61,6 +61,7 @@ static lm_status cpu_open(lm_device **out, const lm_device_options *o, lm_error 
     lm_device *d = NULL;
     lm_isa isa = LM_ISA_PORTABLE;
     uint32_t n = o && o->n_threads ? o->n_threads : lm_team_default(), most = lm_team_limit();
+    bool precise = o && o->compute && strcmp(o->compute, "precise") == 0;
     LM_TRY(isa_of(o ? o->isa : NULL, &isa, err));
     if (n > most)
         return lm_fail(err, LM_ERR_USAGE,
@@ -69,6 +70,7 @@ static lm_status cpu_open(lm_device **out, const lm_device_options *o, lm_error 
                        n, most);
     LM_TRY(LM_NEW(&d, 1, err));
     d->isa = isa;
+    d->compute = precise ? LM_COMPUTE_PRECISE : LM_COMPUTE_FAST;
     d->kernels = lm_cpu_kernels_of(isa);
     d->n_threads = n;
     lm_status status = lm_team_open(&d->team, n, err);
@@ -83,9 +85,11 @@ static lm_status cpu_open(lm_device **out, const lm_device_options *o, lm_error 
 static void cpu_info(const lm_device *d, lm_device_info *out)
 {
     *out = (lm_device_info){ .n_threads = d->n_threads };
-    (void)snprintf(out->name, sizeof out->name, "cpu %s, %" PRIu32 " thread%s", lm_isa_name(d->isa),
-                   d->n_threads, d->n_threads == 1 ? "" : "s");
-    (void)snprintf(out->numerics, sizeof out->numerics, "cpu-1-%s", lm_isa_name(d->isa));
+    (void)snprintf(out->name, sizeof out->name, "cpu %s%s, %" PRIu32 " thread%s", lm_isa_name(d->isa),
+                   d->compute == LM_COMPUTE_PRECISE ? " precise" : "", d->n_threads,
+                   d->n_threads == 1 ? "" : "s");
+    (void)snprintf(out->numerics, sizeof out->numerics, "cpu-1-%s%s", lm_isa_name(d->isa),
+                   d->compute == LM_COMPUTE_PRECISE ? "-precise" : "");
 }
 
 static uint64_t cpu_plan_bytes(const lm_plan *pl)

@@ -27,20 +27,22 @@ lm_lin_class lm_lin_class_of(const lm_quant *q)
 }
 
 /* [instruction set][what the format is to it] */
-enum { CODES, FLOATS, OTHERS };
-static const lm_cpu_linear *const KERNELS[LM_ISA_COUNT][3] = {
-    { &lm_linear_q8_portable, &lm_linear_float_portable, &lm_linear_f32_portable },
+enum { CODES, CODES_PRECISE, FLOATS, OTHERS };
+static const lm_cpu_linear *const KERNELS[LM_ISA_COUNT][4] = {
+    { &lm_linear_q8_portable, &lm_linear_q16_portable, &lm_linear_float_portable, &lm_linear_f32_portable },
 #if defined(__x86_64__)
-    { &lm_linear_q8_avx2, &lm_linear_float_avx2, &lm_linear_f32_avx2 },
-    { &lm_linear_q8_avx512, &lm_linear_float_avx512, &lm_linear_f32_avx512 },
+    { &lm_linear_q8_avx2, &lm_linear_q16_avx2, &lm_linear_float_avx2, &lm_linear_f32_avx2 },
+    { &lm_linear_q8_avx512, &lm_linear_q16_avx512, &lm_linear_float_avx512, &lm_linear_f32_avx512 },
 #endif
 };
 
-const lm_cpu_linear *lm_cpu_linear_find(lm_isa isa, const lm_quant *quant, uint32_t cols)
+const lm_cpu_linear *lm_cpu_linear_find(lm_isa isa, lm_compute compute, const lm_quant *quant, uint32_t cols)
 {
     bool codes = lm_lin_class_of(quant).blocks && cols % quant->block_elems == 0;
     bool floats = quant->kind == LM_Q_F32 || quant->kind == LM_Q_F16 || quant->kind == LM_Q_BF16;
     if ((unsigned)isa >= LM_ISA_COUNT || !KERNELS[isa][0])
         isa = LM_ISA_PORTABLE;
-    return KERNELS[isa][codes ? CODES : floats ? FLOATS : OTHERS];
+    return KERNELS[isa][codes    ? (compute == LM_COMPUTE_PRECISE ? CODES_PRECISE : CODES)
+                        : floats ? FLOATS
+                                 : OTHERS];
 }

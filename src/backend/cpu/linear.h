@@ -21,12 +21,15 @@
 
 typedef enum { LM_ISA_PORTABLE, LM_ISA_AVX2, LM_ISA_AVX512, LM_ISA_COUNT } lm_isa;
 
+/* What stands in front of quantised weights: 8 bits a number, or 15. */
+typedef enum { LM_COMPUTE_FAST, LM_COMPUTE_PRECISE } lm_compute;
+
 enum { LM_PANEL = 16 }; /* output rows that share the lanes of a vector */
 
 /* How activations are laid out for kernels; row by row, so that a token's bytes
  * depend on that token alone. */
 typedef struct lm_act_layout {
-    const char *name; /* "q8-32", "f32", "bf16" … */
+    const char *name; /* "q8-32", "q16-32", "f32" … */
     /* Bytes of one token's row of `cols` numbers; a multiple of 64. */
     size_t (*row_bytes)(uint32_t cols);
     /* x [cols] -> out [row_bytes]. */
@@ -47,7 +50,7 @@ typedef struct lm_cpu_linear {
 
 /* Never NULL for a format with a descriptor: formats without a kernel of their
  * own get the panel-decode kernel of the instruction set. */
-const lm_cpu_linear *lm_cpu_linear_find(lm_isa isa, const lm_quant *quant, uint32_t cols);
+const lm_cpu_linear *lm_cpu_linear_find(lm_isa isa, lm_compute compute, const lm_quant *quant, uint32_t cols);
 
 /* The best that this machine has. */
 lm_isa lm_isa_best(void);

@@ -8,6 +8,20 @@
  *
  * x ~ d * code; sum adds the codes of 16 neighbours; xs = d * (sum of the 32 codes).
  *
+ * Activations "q16-32": 15 bits in two planes, x ~ d * q, q = 128 * hi + lo, hi within
+ * +-127 and lo within -64 to 63, so |q| <= 16256.  The same row with hi as its codes
+ * (d is that of q, xs = d * (sum of 32 q)), and behind it the plane of lo:
+ *
+ *   byte 0                   11 P / 8   19 P / 8
+ *        | as q8-32, of hi   | lo       | sum of lo |
+ *        |                   | int8     | int16 / 16|
+ *
+ * A kernel makes I = 128 * I(hi) + I(lo) before the float chain, which is the same.
+ * I is exact in 32 bits: without integer scales |code - off| <= 255 and
+ * |I| <= 32 * 255 * 16256 < 2^27; with them (sub16, q6_K) |code - off| <= 32 and |sc| <= 128,
+ * |I| <= 32 * 32 * 128 * 16256 = 2130706432 < 2^31, and 128 * |I(hi)| + |I(lo)| is no
+ * more than 2139095040.  (It is rounded once on its way to float, everywhere alike.)
+ *
  * A block is 32 columns (one activation scale).  A group is what shares one
  * weight scale: 1, 2 or 4 blocks.  The chain for one output, floats throughout:
  *
@@ -49,10 +63,11 @@ lm_lin_class lm_lin_class_of(const lm_quant *q);
 /* One for all instruction sets: a layout is known by its address.  (q8-32 is the
  * same bytes everywhere, made by code of each.) */
 extern const lm_act_layout lm_act_f32;
-/* q8: codes with scales; float: f32, f16, bf16; f32: whatever to_f32 decodes. */
+/* q8, q16: codes with scales; float: f32, f16, bf16; f32: whatever to_f32 decodes. */
 extern const lm_cpu_linear lm_linear_q8_portable, lm_linear_float_portable, lm_linear_f32_portable;
 extern const lm_cpu_linear lm_linear_q8_avx2, lm_linear_float_avx2, lm_linear_f32_avx2;
 extern const lm_cpu_linear lm_linear_q8_avx512, lm_linear_float_avx512, lm_linear_f32_avx512;
+extern const lm_cpu_linear lm_linear_q16_portable, lm_linear_q16_avx2, lm_linear_q16_avx512;
 
 /* Rows of activations start at odd multiples of 64 bytes from each other, so
  * that the rows of a tile do not compete for the same sets of the caches. */
@@ -70,6 +85,18 @@ static inline size_t lm_act_q8_bytes(uint32_t cols)
 {
     size_t p = lm_act_padded(cols);
     return lm_act_stride(p + p / 4 + p / 8);
+}
+
+/* Sixteen bytes more, because sums are read eight blocks at a time. */
+static inline size_t lm_act_q16_bytes(uint32_t cols)
+{
+    size_t p = lm_act_padded(cols);
+    return lm_act_stride(2 * p + p / 2 + 16);
+}
+
+static inline size_t lm_act_code_bytes(uint32_t cols, bool precise)
+{
+    return precise ? lm_act_q16_bytes(cols) : lm_act_q8_bytes(cols);
 }
 
 static inline size_t lm_act_f32_bytes(uint32_t cols)
@@ -92,6 +119,18 @@ static inline const int16_t *lm_act_sum(const uint8_t *x, uint32_t cols)
 {
     uint32_t p = lm_act_padded(cols);
     return (const int16_t *)(const void *)(x + p + p / 4);
+}
+
+/* The second plane of q16-32. */
+static inline const int8_t *lm_act_lo(const uint8_t *x, uint32_t cols)
+{
+    uint32_t p = lm_act_padded(cols);
+    return (const int8_t *)(x + p + p / 4 + p / 8);
+}
+
+static inline const int16_t *lm_act_sum_lo(const uint8_t *x, uint32_t cols)
+{
+    return (const int16_t *)(const void *)(lm_act_lo(x, cols) + lm_act_padded(cols));
 }
 
 /* x * y + z rounded once.  Without an FMA instruction: the product is exact in

@@ -11,6 +11,11 @@ static void quantise_q8(const float *x, uint32_t cols, uint8_t *out)
     lm_quantise_q8(x, cols, out);
 }
 
+static void quantise_q16(const float *x, uint32_t cols, uint8_t *out)
+{
+    lm_quantise_q16(x, cols, out);
+}
+
 static void quantise_f32(const float *x, uint32_t cols, uint8_t *out)
 {
     memcpy(out, x, (size_t)cols * 4);
@@ -18,6 +23,7 @@ static void quantise_f32(const float *x, uint32_t cols, uint8_t *out)
 }
 
 static const lm_act_layout Q8 = { "q8-32", lm_act_q8_bytes, quantise_q8 };
+static const lm_act_layout Q16 = { "q16-32", lm_act_q16_bytes, quantise_q16 };
 const lm_act_layout lm_act_f32 = { "f32", lm_act_f32_bytes, quantise_f32 };
 
 /* One row of weights, unpacked. */
@@ -50,11 +56,17 @@ static int32_t dot16(const uint8_t *codes, const int8_t *x)
     return sum;
 }
 
-static float chain(lm_lin_class c, const row *w, uint32_t cols, const uint8_t *x)
+/* I of block b, for one plane of activations. */
+static int32_t block_dot(lm_lin_class c, const row *w, uint32_t b, const int8_t *codes, const int16_t *sum)
 {
-    const int8_t *codes = (const int8_t *)x;
+    int32_t lo = dot16(w->codes + 32 * b, codes + 32 * b) - c.off * sum[2 * b];
+    int32_t hi = dot16(w->codes + 32 * b + 16, codes + 32 * b + 16) - c.off * sum[2 * b + 1];
+    return c.sub16 ? w->sc[2 * b] * lo + w->sc[2 * b + 1] * hi : lo + hi;
+}
+
+static float chain(lm_lin_class c, const row *w, uint32_t cols, const uint8_t *x, bool precise)
+{
     const float *d = lm_act_d(x, cols), *xs = lm_act_xs(x, cols);
-    const int16_t *sum = lm_act_sum(x, cols);
     uint32_t groups = cols / (32u * c.blocks), each = LM_LIN_SLAB / (32u * c.blocks);
     float acc = 0;
     for (uint32_t g0 = 0; g0 < groups; g0 += each) {
@@ -69,9 +81,9 @@ static float chain(lm_lin_class c, const row *w, uint32_t cols, const uint8_t *x
         for (uint32_t g = g0; g < g1; g++) {
             float t = 0;
             for (int i = 0; i < c.blocks; i++, b++) {
-                int32_t lo = dot16(w->codes + 32 * b, codes + 32 * b) - c.off * sum[2 * b];
-                int32_t hi = dot16(w->codes + 32 * b + 16, codes + 32 * b + 16) - c.off * sum[2 * b + 1];
-                int32_t dot = c.sub16 ? w->sc[2 * b] * lo + w->sc[2 * b + 1] * hi : lo + hi;
+                int32_t dot = block_dot(c, w, b, (const int8_t *)x, lm_act_sum(x, cols));
+                if (precise)
+                    dot = 128 * dot + block_dot(c, w, b, lm_act_lo(x, cols), lm_act_sum_lo(x, cols));
                 t = i ? lm_lin_fma((float)dot, d[b], t) : (float)dot * d[b];
             }
             acc = lm_lin_fma(w->s[g], t, acc);
@@ -80,19 +92,31 @@ static float chain(lm_lin_class c, const row *w, uint32_t cols, const uint8_t *x
     return acc;
 }
 
-static void q8_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n, float *y,
-                   size_t ldy, void *scratch)
+static void run_codes(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n,
+                      float *y, size_t ldy, void *scratch, bool precise)
 {
     lm_lin_class c = lm_lin_class_of(w->quant);
     row r = row_at(scratch, w->cols);
-    size_t stride = lm_act_q8_bytes(w->cols);
+    size_t stride = lm_act_code_bytes(w->cols, precise);
     for (uint32_t i = row0; i < row1; i++) {
         const uint8_t *planes[LM_QUANT_PLANES];
         lm_matrix_row(w, i, planes);
         lm_unpack_row(w->quant, planes, w->cols, r.codes, r.s, r.m, r.sc);
         for (uint32_t t = 0; t < n; t++)
-            y[t * ldy + i] = chain(c, &r, w->cols, x + t * stride);
+            y[t * ldy + i] = chain(c, &r, w->cols, x + t * stride, precise);
     }
+}
+
+static void q8_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n, float *y,
+                   size_t ldy, void *scratch)
+{
+    run_codes(w, row0, row1, x, n, y, ldy, scratch, false);
+}
+
+static void q16_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n, float *y,
+                    size_t ldy, void *scratch)
+{
+    run_codes(w, row0, row1, x, n, y, ldy, scratch, true);
 }
 
 static size_t f32_scratch(const lm_matrix *w, uint32_t max_tokens)
@@ -132,6 +156,8 @@ static void f32_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint
 
 const lm_cpu_linear lm_linear_q8_portable = { "in place, 8-bit activations, portable", &Q8, q8_scratch,
                                               q8_run };
+const lm_cpu_linear lm_linear_q16_portable = { "in place, 15-bit activations, portable", &Q16, q8_scratch,
+                                               q16_run };
 const lm_cpu_linear lm_linear_f32_portable = { "panel decode, portable", &lm_act_f32, f32_scratch, f32_run };
 const lm_cpu_linear lm_linear_float_portable = { "row decode, f32 activations, portable", &lm_act_f32,
                                                  f32_scratch, f32_run };

@@ -194,7 +194,7 @@ static lm_status add_linear(compiler *c, uint32_t i)
 {
     const lm_op *op = &c->p->ops[i];
     const lm_matrix *w = &op->u.linear.w;
-    const lm_cpu_linear *k = lm_cpu_linear_find(c->pl->d->isa, w->quant, w->cols);
+    const lm_cpu_linear *k = lm_cpu_linear_find(c->pl->d->isa, c->pl->d->compute, w->quant, w->cols);
     if (!k)
         return lm_fail(c->err, LM_ERR_UNSUPPORTED,
                        "cpu has no kernel for linear of format %s, %" PRIu32 " wide", w->quant->name,

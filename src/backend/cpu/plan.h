@@ -29,6 +29,7 @@ enum { LM_FEW = 4, LM_MAX_SHAPES = 8 };
 
 struct lm_device {
     lm_isa isa;
+    lm_compute compute;
     const lm_cpu_kernels *kernels;
     lm_team *team;
     uint32_t n_threads;

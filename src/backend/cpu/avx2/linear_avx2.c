@@ -63,10 +63,18 @@ static size_t q8_scratch(const lm_matrix *w, uint32_t max_tokens)
     return p + p / 8 * 5 + p / 16;
 }
 
-/* The integer sums of a row's blocks, before `off`; sub16 applies everything. */
-LM_INLINE void block_sums(lm_lin_class c, const row *r, uint32_t cols, const int8_t *x, const int16_t *sum)
+LM_INLINE __m256i sums_by_off(const int16_t *sum, int off)
+{
+    __m256i pairs = _mm256_loadu_si256((const __m256i *)(const void *)sum);
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi16((int16_t)off));
+}
+
+/* The integer sums of a row's blocks. */
+LM_INLINE void block_sums(lm_lin_class c, const row *r, uint32_t cols, const uint8_t *act, bool precise)
 {
     uint32_t blocks = cols / 32;
+    const int8_t *x = (const int8_t *)act, *lo = precise ? lm_act_lo(act, cols) : x;
+    const int16_t *sum = lm_act_sum(act, cols), *sum_lo = precise ? lm_act_sum_lo(act, cols) : sum;
     for (uint32_t b = 0; b < blocks; b += 8) {
         __m256i v[8];
         for (uint32_t i = 0; i < 8; i++) {
@@ -76,18 +84,29 @@ LM_INLINE void block_sums(lm_lin_class c, const row *r, uint32_t cols, const int
             }
             const uint8_t *codes = r->codes + 32 * (b + i);
             v[i] = c.wide_codes ? dot_wide(codes, x + 32 * (b + i)) : dot_narrow(codes, x + 32 * (b + i));
+            if (precise) {
+                __m256i low =
+                    c.wide_codes ? dot_wide(codes, lo + 32 * (b + i)) : dot_narrow(codes, lo + 32 * (b + i));
+                v[i] = _mm256_add_epi32(_mm256_slli_epi32(v[i], 7), low);
+            }
             if (c.sub16) { /* first half of the columns in the low four lanes */
                 int32_t s0 = r->sc[2 * (b + i)], s1 = r->sc[2 * (b + i) + 1];
                 __m256i sc = _mm256_setr_epi32(s0, s0, s0, s0, s1, s1, s1, s1);
-                __m256i off = _mm256_setr_epi32(c.off * sum[2 * (b + i)], 0, 0, 0,
-                                                c.off * sum[2 * (b + i) + 1], 0, 0, 0);
+                int32_t of0 = sum[2 * (b + i)], of1 = sum[2 * (b + i) + 1];
+                if (precise) {
+                    of0 = 128 * of0 + sum_lo[2 * (b + i)];
+                    of1 = 128 * of1 + sum_lo[2 * (b + i) + 1];
+                }
+                __m256i off = _mm256_setr_epi32(c.off * of0, 0, 0, 0, c.off * of1, 0, 0, 0);
                 v[i] = _mm256_mullo_epi32(sc, _mm256_sub_epi32(v[i], off));
             }
         }
         __m256i dots = reduce8(v);
         if (c.off && !c.sub16) {
-            __m256i pairs = _mm256_loadu_si256((const __m256i *)(const void *)(sum + 2 * b));
-            dots = _mm256_sub_epi32(dots, _mm256_madd_epi16(pairs, _mm256_set1_epi16(c.off)));
+            __m256i off = sums_by_off(sum + 2 * b, c.off);
+            if (precise)
+                off = _mm256_add_epi32(_mm256_slli_epi32(off, 7), sums_by_off(sum_lo + 2 * b, c.off));
+            dots = _mm256_sub_epi32(dots, off);
         }
         _mm256_storeu_si256((__m256i *)(void *)(r->dots + b), dots);
     }
@@ -119,17 +138,17 @@ LM_INLINE float chain(lm_lin_class c, const row *r, uint32_t cols, const uint8_t
 }
 
 LM_INLINE void tokens(lm_lin_class c, const row *r, uint32_t cols, const uint8_t *x, uint32_t n, float *y,
-                      size_t ldy)
+                      size_t ldy, bool precise)
 {
-    size_t stride = lm_act_q8_bytes(cols);
+    size_t stride = lm_act_code_bytes(cols, precise);
     for (uint32_t t = 0; t < n; t++, x += stride) {
-        block_sums(c, r, cols, (const int8_t *)x, lm_act_sum(x, cols));
+        block_sums(c, r, cols, x, precise);
         y[t * ldy] = chain(c, r, cols, x);
     }
 }
 
-static void q8_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n, float *y,
-                   size_t ldy, void *scratch)
+LM_INLINE void run_codes(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n,
+                         float *y, size_t ldy, void *scratch, bool precise)
 {
     lm_lin_class c = lm_lin_class_of(w->quant);
     row r = row_at(scratch, w->cols);
@@ -140,14 +159,26 @@ static void q8_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8
         lm_lin_class k = { .blocks = c.blocks, .off = c.off, .mins = c.mins };
         if (c.sub16) {
             k.sub16 = true;
-            tokens(k, &r, w->cols, x, n, y + i, ldy);
+            tokens(k, &r, w->cols, x, n, y + i, ldy, precise);
         } else if (c.wide_codes) {
             k.wide_codes = true;
-            tokens(k, &r, w->cols, x, n, y + i, ldy);
+            tokens(k, &r, w->cols, x, n, y + i, ldy, precise);
         } else {
-            tokens(k, &r, w->cols, x, n, y + i, ldy);
+            tokens(k, &r, w->cols, x, n, y + i, ldy, precise);
         }
     }
+}
+
+static void q8_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n, float *y,
+                   size_t ldy, void *scratch)
+{
+    run_codes(w, row0, row1, x, n, y, ldy, scratch, false);
+}
+
+static void q16_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n, float *y,
+                    size_t ldy, void *scratch)
+{
+    run_codes(w, row0, row1, x, n, y, ldy, scratch, true);
 }
 
 static size_t f32_scratch(const lm_matrix *w, uint32_t max_tokens)
@@ -208,8 +239,15 @@ static void quantise_q8(const float *x, uint32_t cols, uint8_t *out)
     lm_quantise_q8(x, cols, out);
 }
 
+static void quantise_q16(const float *x, uint32_t cols, uint8_t *out)
+{
+    lm_quantise_q16(x, cols, out);
+}
+
 static const lm_act_layout Q8 = { "q8-32", lm_act_q8_bytes, quantise_q8 };
 const lm_cpu_linear lm_linear_q8_avx2 = { "in place, 8-bit activations, avx2", &Q8, q8_scratch, q8_run };
+static const lm_act_layout Q16 = { "q16-32", lm_act_q16_bytes, quantise_q16 };
+const lm_cpu_linear lm_linear_q16_avx2 = { "in place, 15-bit activations, avx2", &Q16, q8_scratch, q16_run };
 const lm_cpu_linear lm_linear_f32_avx2 = { "panel decode, avx2", &lm_act_f32, f32_scratch, f32_run };
 const lm_cpu_linear lm_linear_float_avx2 = { "row decode, f32 activations, avx2", &lm_act_f32, f32_scratch,
                                              f32_run };

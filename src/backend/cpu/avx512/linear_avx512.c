@@ -47,21 +47,48 @@ static void quantise_q8(const float *x, uint32_t cols, uint8_t *out)
 
 static const lm_act_layout Q8 = { "q8-32", lm_act_q8_bytes, quantise_q8 };
 
+static void quantise_q16(const float *x, uint32_t cols, uint8_t *out)
+{
+    lm_quantise_q16(x, cols, out);
+}
+
+static const lm_act_layout Q16 = { "q16-32", lm_act_q16_bytes, quantise_q16 };
+
 static size_t q8_scratch(const lm_matrix *w, uint32_t max_tokens)
 {
     (void)max_tokens;
-    return LM_MAX(lm_many_scratch(), lm_one_scratch(w));
+    return LM_MAX(lm_many_scratch(false), lm_one_scratch(w, false));
+}
+
+static size_t q16_scratch(const lm_matrix *w, uint32_t max_tokens)
+{
+    (void)max_tokens;
+    return LM_MAX(lm_many_scratch(true), lm_one_scratch(w, true));
+}
+
+LM_INLINE void run_codes(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n,
+                         float *y, size_t ldy, void *scratch, bool precise)
+{
+    if (n >= LM_FEW) {
+        lm_many_run(w, row0, row1, x, n, y, ldy, scratch, precise);
+        return;
+    }
+    for (uint32_t t = 0; t < n; t++)
+        lm_one_run(w, row0, row1, x + t * lm_act_code_bytes(w->cols, precise), y + t * ldy, scratch, precise);
 }
 
 static void q8_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n, float *y,
                    size_t ldy, void *scratch)
 {
-    if (n >= LM_FEW) {
-        lm_many_run(w, row0, row1, x, n, y, ldy, scratch);
-        return;
-    }
-    for (uint32_t t = 0; t < n; t++)
-        lm_one_run(w, row0, row1, x + t * lm_act_q8_bytes(w->cols), y + t * ldy, scratch);
+    run_codes(w, row0, row1, x, n, y, ldy, scratch, false);
+}
+
+static void q16_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n, float *y,
+                    size_t ldy, void *scratch)
+{
+    run_codes(w, row0, row1, x, n, y, ldy, scratch, true);
 }
 
 const lm_cpu_linear lm_linear_q8_avx512 = { "in place, 8-bit activations, avx512", &Q8, q8_scratch, q8_run };
+const lm_cpu_linear lm_linear_q16_avx512 = { "in place, 15-bit activations, avx512", &Q16, q16_scratch,
+                                             q16_run };

@@ -102,10 +102,11 @@ LM_INLINE __m512i lm_bits64(const uint8_t *p, int have, int bits)
 void lm_plane_scales(const lm_matrix *w, const uint32_t rows[LM_ROWS], int plane, float *to);
 
 /* linear_many.c, linear_one.c */
-size_t lm_many_scratch(void);
+size_t lm_many_scratch(bool precise);
 void lm_many_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n, float *y,
-                 size_t ldy, void *scratch);
-size_t lm_one_scratch(const lm_matrix *w);
-void lm_one_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, float *y, void *scratch);
+                 size_t ldy, void *scratch, bool precise);
+size_t lm_one_scratch(const lm_matrix *w, bool precise);
+void lm_one_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, float *y, void *scratch,
+                bool precise);
 
 #endif

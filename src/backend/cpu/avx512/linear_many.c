@@ -6,7 +6,7 @@
  *
  * and a tile of up to TILE tokens, block by block,
  *
- *   codes [block][token][32]   d [block][token]   start [block][token]   xs [group][token]
+ *   codes [block][plane][token][32]   d [block][token]   start [block][token]   xs [group][token]
  *
  * so that all addresses of the inner loop are one pointer and constants.  Output
  * rows are the lanes: one 4-byte load of an activation feeds 32 of them, and
@@ -38,13 +38,18 @@ typedef struct {
  * and three (sub16: four) a block. */
 enum {
     PANEL_BYTES = 16 * SLAB + 2 * (SLAB / 32 * 64) + SLAB / 16 * 64,
-    TILE_BYTES = TILE * (SLAB + SLAB / 32 * 16) + 64,
+    TILE_BYTES = TILE * (SLAB + SLAB / 32 * 16) + 64, /* and TILE * SLAB for the second plane */
     SUMS_BYTES = TOKENS * 2 * LM_ROWS * 4
 };
 
-size_t lm_many_scratch(void)
+static size_t tile_bytes(bool precise)
 {
-    return (size_t)PANELS * PANEL_BYTES + (size_t)TILES * TILE_BYTES + SUMS_BYTES;
+    return (size_t)TILE_BYTES + (precise ? TILE * SLAB : 0);
+}
+
+size_t lm_many_scratch(bool precise)
+{
+    return (size_t)PANELS * PANEL_BYTES + (size_t)TILES * tile_bytes(precise) + SUMS_BYTES;
 }
 
 LM_INLINE __m512 load_scales(const uint8_t *p, __mmask16 mask, lm_quant_kind kind)
@@ -202,19 +207,37 @@ static void unpack_panel(const lm_matrix *w, unpacker *unpack, uint32_t row0, ui
     }
 }
 
-/* Columns [k, k + cols) of to->tokens rows of activations. */
-static void lay_tile(lm_lin_class c, bool even_odd, uint32_t all, uint32_t k, uint32_t cols, const uint8_t *x,
-                     const tile *to)
+/* Of 16 activations; `lo` is NULL where there is no second plane. */
+LM_INLINE int32_t sum_of(const int16_t *sum, const int16_t *lo, uint32_t i)
+{
+    return lo ? 128 * sum[i] + lo[i] : sum[i];
+}
+
+/* 32 codes of an activation, in the order of the weights' codes. */
+LM_INLINE void lay_block(int8_t *to, const void *from, bool even_odd)
 {
     const __m256i order32 = _mm256_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15, 0, 2, 4, 6,
                                              8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
-    size_t stride = lm_act_q8_bytes(all);
+    __m256i v = _mm256_loadu_si256((const __m256i *)from);
+    if (even_odd)
+        v = _mm256_permute4x64_epi64(_mm256_shuffle_epi8(v, order32), 0xd8);
+    _mm256_storeu_si256((__m256i *)(void *)to, v);
+}
+
+/* Columns [k, k + cols) of to->tokens rows of activations.
+ * long: codes, scales and sums of one pass over the tokens */
+static void lay_tile(lm_lin_class c, bool even_odd, uint32_t all, uint32_t k, uint32_t cols, const uint8_t *x,
+                     const tile *to, bool precise)
+{
+    size_t stride = lm_act_code_bytes(all, precise), block_bytes = 32 * (size_t)to->size * (precise ? 2 : 1);
     uint32_t blocks = cols / 32, groups = blocks / c.blocks, size = to->size;
     for (uint32_t t = 0; t < size; t++, x += stride) {
         int8_t *codes = to->codes + 32 * (size_t)t;
         if (t >= to->tokens) {
             for (uint32_t b = 0; b < blocks; b++) {
-                memset(codes + (size_t)b * size * 32, 0, 32);
+                memset(codes + b * block_bytes, 0, 32);
+                if (precise)
+                    memset(codes + b * block_bytes + 32 * size, 0, 32);
                 to->d[b * size + t] = 0;
                 to->start[b * size + t] = 0;
                 to->xs[b * size + t] = 0;
@@ -225,17 +248,18 @@ static void lay_tile(lm_lin_class c, bool even_odd, uint32_t all, uint32_t k, ui
         }
         const float *d = lm_act_d(x, all) + k / 32, *xs = lm_act_xs(x, all) + k / 32;
         const int16_t *sum = lm_act_sum(x, all) + k / 16;
+        const int16_t *lo = precise ? lm_act_sum_lo(x, all) + k / 16 : NULL;
         for (uint32_t b = 0; b < blocks; b++) {
-            __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)(x + k + 32 * (size_t)b));
-            if (even_odd)
-                v = _mm256_permute4x64_epi64(_mm256_shuffle_epi8(v, order32), 0xd8);
-            _mm256_storeu_si256((__m256i *)(void *)(codes + (size_t)b * size * 32), v);
+            lay_block(codes + b * block_bytes, x + k + 32 * (size_t)b, even_odd);
+            if (precise)
+                lay_block(codes + b * block_bytes + 32 * size, lm_act_lo(x, all) + k + 32 * (size_t)b,
+                          even_odd);
             to->d[b * size + t] = d[b];
             if (!c.sub16)
-                to->start[b * size + t] = -c.off * (sum[2 * b] + sum[2 * b + 1]);
+                to->start[b * size + t] = -c.off * (sum_of(sum, lo, 2 * b) + sum_of(sum, lo, 2 * b + 1));
         }
         for (uint32_t i = 0; i < 2 * blocks && c.sub16; i++)
-            to->start[i * size + t] = -c.off * sum[i];
+            to->start[i * size + t] = -c.off * sum_of(sum, lo, i);
         for (uint32_t g = 0, b = 0; g < groups && c.mins; g++) {
             float of = xs[b++];
             for (int i = 1; i < c.blocks; i++)
@@ -275,6 +299,28 @@ LM_INLINE void begin(__m512i a[TILE][2], const int32_t *start, int T)
         a[t][0] = a[t][1] = _mm512_set1_epi32(start[t]);
 }
 
+/* start + the sums of quads [from, to), of one plane or two. */
+LM_INLINE void block_dots(__m512i a[TILE][2], const int32_t *start, const uint8_t *const codes[2],
+                          const int8_t *x, int T, int from, int to, bool precise)
+{
+    if (!precise) {
+        begin(a, start, T);
+        dots(a, codes, x, T, from, to);
+        return;
+    }
+#pragma GCC unroll 6
+    for (int t = 0; t < T; t++)
+        a[t][0] = a[t][1] = _mm512_setzero_si512();
+    dots(a, codes, x, T, from, to);
+#pragma GCC unroll 6
+    for (int t = 0; t < T; t++) {
+        __m512i v = _mm512_set1_epi32(start[t]);
+        a[t][0] = _mm512_add_epi32(_mm512_slli_epi32(a[t][0], 7), v);
+        a[t][1] = _mm512_add_epi32(_mm512_slli_epi32(a[t][1], 7), v);
+    }
+    dots(a, codes, x + 32 * T, T, from, to);
+}
+
 typedef float sums[2 * LM_ROWS]; /* of one token and two panels */
 
 static void add_mins(const panel *p0, const panel *p1, const tile *x, uint32_t groups, sums *acc)
@@ -302,14 +348,15 @@ static void add_mins(const panel *p0, const panel *p1, const tile *x, uint32_t g
  * pointers and the range are constants where inlined; `per` is the class's
  * blocks, which divides both. */
 LM_INLINE void multiply(const panel *p0, const panel *p1, const tile *x, uint32_t block, uint32_t n, int T,
-                        int per, bool sub16, sums *sum)
+                        int per, bool sub16, bool precise, sums *sum)
 {
+    const int planes = precise ? 2 : 1;
     const uint8_t *codes[2] = { p0->codes + 512 * (size_t)block, p1->codes + 512 * (size_t)block };
     const size_t group = block / (uint32_t)per * 16;
     const float *s0 = p0->s + group, *s1 = p1->s + group, *d = x->d + block * (uint32_t)T;
     const int32_t *start = x->start + block * (uint32_t)(sub16 ? 2 * T : T);
     const int32_t *sc0 = p0->sc + 32 * (size_t)block, *sc1 = p1->sc + 32 * (size_t)block;
-    const int8_t *q = x->codes + 32 * (size_t)block * (uint32_t)T;
+    const int8_t *q = x->codes + 32 * (size_t)block * (uint32_t)(planes * T);
     __m512 acc[TILE][2];
 #pragma GCC unroll 6
     for (int t = 0; t < T; t++) {
@@ -319,19 +366,18 @@ LM_INLINE void multiply(const panel *p0, const panel *p1, const tile *x, uint32_
     for (uint32_t g = 0; g < n; g += (uint32_t)per, s0 += 16, s1 += 16) {
         __m512 v[TILE][2];
 #pragma GCC unroll 4
-        for (int b = 0; b < per; b++, codes[0] += 512, codes[1] += 512, q += 32 * T, d += T, start += T) {
+        for (int b = 0; b < per;
+             b++, codes[0] += 512, codes[1] += 512, q += 32 * planes * T, d += T, start += T) {
             __m512i a[TILE][2], h[TILE][2];
-            begin(a, start, T);
             if (sub16) {
-                dots(a, codes, q, T, 0, 4);
+                block_dots(a, start, codes, q, T, 0, 4, precise);
 #pragma GCC unroll 6
                 for (int t = 0; t < T; t++) {
                     h[t][0] = _mm512_mullo_epi32(a[t][0], _mm512_load_si512(sc0));
                     h[t][1] = _mm512_mullo_epi32(a[t][1], _mm512_load_si512(sc1));
                 }
                 start += T;
-                begin(a, start, T);
-                dots(a, codes, q, T, 4, 8);
+                block_dots(a, start, codes, q, T, 4, 8, precise);
 #pragma GCC unroll 6
                 for (int t = 0; t < T; t++) {
                     __m512i a0 = _mm512_mullo_epi32(a[t][0], _mm512_load_si512(sc0 + 16));
@@ -342,7 +388,7 @@ LM_INLINE void multiply(const panel *p0, const panel *p1, const tile *x, uint32_
                 sc0 += 32;
                 sc1 += 32;
             } else {
-                dots(a, codes, q, T, 0, 8);
+                block_dots(a, start, codes, q, T, 0, 8, precise);
             }
 #pragma GCC unroll 6
             for (int t = 0; t < T; t++) {
@@ -368,7 +414,12 @@ LM_INLINE void multiply(const panel *p0, const panel *p1, const tile *x, uint32_
 #define KERNEL(name, T, per, sub16)                                                                          \
     static void name(const panel *p0, const panel *p1, const tile *x, uint32_t block, uint32_t n, sums *sum) \
     {                                                                                                        \
-        multiply(p0, p1, x, block, n, T, per, sub16, sum);                                                   \
+        multiply(p0, p1, x, block, n, T, per, sub16, false, sum);                                            \
+    }                                                                                                        \
+    static void name##_precise(const panel *p0, const panel *p1, const tile *x, uint32_t block, uint32_t n,  \
+                               sums *sum)                                                                    \
+    {                                                                                                        \
+        multiply(p0, p1, x, block, n, T, per, sub16, true, sum);                                             \
     }
 KERNEL(mul2_1, 2, 1, false)
 KERNEL(mul4_1, 4, 1, false)
@@ -384,20 +435,25 @@ KERNEL(mul4_sub, 4, 1, true)
 KERNEL(mul6_sub, 6, 1, true)
 
 typedef void kernel(const panel *p0, const panel *p1, const tile *x, uint32_t block, uint32_t n, sums *sum);
-static kernel *const KERNELS[4][3] = {
-    /* [class][tokens / 2 - 1] */
-    { mul2_1, mul4_1, mul6_1 },
-    { mul2_2, mul4_2, mul6_2 },
-    { mul2_4, mul4_4, mul6_4 },
-    { mul2_sub, mul4_sub, mul6_sub },
+static kernel *const KERNELS[2][4][3] = {
+    /* [precise][class][tokens / 2 - 1] */
+    { { mul2_1, mul4_1, mul6_1 },
+      { mul2_2, mul4_2, mul6_2 },
+      { mul2_4, mul4_4, mul6_4 },
+      { mul2_sub, mul4_sub, mul6_sub } },
+    { { mul2_1_precise, mul4_1_precise, mul6_1_precise },
+      { mul2_2_precise, mul4_2_precise, mul6_2_precise },
+      { mul2_4_precise, mul4_4_precise, mul6_4_precise },
+      { mul2_sub_precise, mul4_sub_precise, mul6_sub_precise } },
 };
 
 /* Two panels, `rows` rows of them, by all tiles over a slab of `cols` columns;
  * y is the output of the first row and token. */
 static void two_panels(lm_lin_class c, const panel *p0, const panel *p1, const tile *tiles, uint32_t n_tiles,
-                       uint32_t cols, bool first, uint32_t rows, float *y, size_t ldy, sums *acc)
+                       uint32_t cols, bool first, uint32_t rows, float *y, size_t ldy, sums *acc,
+                       bool precise)
 {
-    kernel *const *kernels = KERNELS[c.sub16 ? 3 : c.blocks / 2];
+    kernel *const *kernels = KERNELS[precise][c.sub16 ? 3 : c.blocks / 2];
     __mmask16 low = (__mmask16)((1u << LM_MIN(rows, 16u)) - 1);
     __mmask16 high = (__mmask16)((1u << (rows - LM_MIN(rows, 16u))) - 1);
     for (uint32_t i = 0, t = 0; i < n_tiles; i++)
@@ -421,12 +477,12 @@ static void two_panels(lm_lin_class c, const panel *p0, const panel *p1, const t
 }
 
 void lm_many_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n, float *y,
-                 size_t ldy, void *scratch)
+                 size_t ldy, void *scratch, bool precise)
 {
     lm_lin_class c = lm_lin_class_of(w->quant);
     unpacker *unpack = unpacker_of(w->quant);
     bool even_odd = order_of((int)w->quant->kind, w->quant->bits) == EVEN_ODD;
-    size_t stride = lm_act_q8_bytes(w->cols);
+    size_t stride = lm_act_code_bytes(w->cols, precise), each = tile_bytes(precise);
     panel p[PANELS];
     tile tiles[TILES];
     uint8_t *at = scratch;
@@ -436,9 +492,9 @@ void lm_many_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t
         p[i].m = p[i].s + SLAB / 2;
         p[i].sc = (int32_t *)(void *)(p[i].m + SLAB / 2);
     }
-    for (int i = 0; i < TILES; i++, at += TILE_BYTES) {
+    for (int i = 0; i < TILES; i++, at += each) {
         tiles[i].codes = (int8_t *)at;
-        tiles[i].d = (float *)(void *)(at + TILE * SLAB);
+        tiles[i].d = (float *)(void *)(at + (precise ? 2 : 1) * (size_t)TILE * SLAB);
         tiles[i].xs = tiles[i].d + TILE * (SLAB / 32);
         tiles[i].start = (int32_t *)(void *)(tiles[i].xs + TILE * (SLAB / 32));
     }
@@ -455,12 +511,12 @@ void lm_many_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t
                 for (uint32_t u = t; u < LM_MIN(n, t + TOKENS); u += TILE, n_tiles++) {
                     tiles[n_tiles].tokens = LM_MIN(n - u, (uint32_t)TILE);
                     tiles[n_tiles].size = (tiles[n_tiles].tokens + 1) & ~1u;
-                    lay_tile(c, even_odd, w->cols, k, cols, x + u * stride, &tiles[n_tiles]);
+                    lay_tile(c, even_odd, w->cols, k, cols, x + u * stride, &tiles[n_tiles], precise);
                 }
                 for (uint32_t i = 0; i < panels; i += 2)
                     two_panels(c, &p[i], &p[LM_MIN(i + 1, panels - 1)], tiles, n_tiles, cols, k == 0,
                                LM_MIN(rows - i * LM_ROWS, 2u * LM_ROWS), y + t * ldy + row + i * LM_ROWS, ldy,
-                               acc);
+                               acc, precise);
             }
         }
     }

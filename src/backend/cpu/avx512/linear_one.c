@@ -9,7 +9,8 @@
  *
  * Then the float chain of linear_impl.h runs over the blocks with the 16 rows as
  * lanes.  Activations are permuted once to the order of the codes; `off` is
- * folded into the values that the sums start from. */
+ * folded into the values that the sums start from.  Two planes of activations
+ * (precise): the sums of the first are shifted and those of the second added on. */
 #include "backend/cpu/avx512/linear_codes.h"
 
 /* Everything that one call needs beside the weights. */
@@ -19,30 +20,32 @@ typedef struct {
     uint32_t cols, groups;
     const float *d; /* [block] */
     float *xs;      /* [group], formats with mins */
-    int8_t *x;      /* [cols / 128][128], in the order of the codes */
-    int32_t *start; /* [cols / 128][32]: -off * sum of four neighbours of x */
+    int8_t *x;      /* [cols / 128][plane][128], in the order of the codes */
+    int32_t *start; /* [cols / 128][32]: -off * sum of four neighbours of the activations */
     int32_t *dots;  /* [cols / 128][quad of rows][block][row] */
     float *s, *m;   /* the same, or [group][16 rows] from planes of scales */
 } job;
 
-size_t lm_one_scratch(const lm_matrix *w)
+size_t lm_one_scratch(const lm_matrix *w, bool precise)
 {
     size_t p = lm_act_padded(w->cols);
-    return p * 8 + p / 8 + 64;
+    return p * (precise ? 9 : 8) + p / 8 + 64;
 }
 
-static void prepare(job *j, const lm_matrix *w, const uint8_t *x, uint8_t *scratch)
+static void prepare(job *j, const lm_matrix *w, const uint8_t *x, uint8_t *scratch, bool precise)
 {
     uint32_t cols = w->cols, padded = lm_act_padded(cols);
     uint8_t at[128];
     const float *xs = lm_act_xs(x, cols);
+    const int8_t *lo = precise ? lm_act_lo(x, cols) : NULL;
+    int8_t *to = (int8_t *)scratch;
     j->w = w;
     j->c = lm_lin_class_of(w->quant);
     j->cols = cols;
     j->groups = cols / (32u * j->c.blocks);
     j->d = lm_act_d(x, cols);
-    j->x = (int8_t *)scratch;
-    j->start = (int32_t *)(void *)(scratch + padded);
+    j->x = to;
+    j->start = (int32_t *)(void *)(scratch + (precise ? 2 : 1) * (size_t)padded);
     j->dots = j->start + padded / 4;
     j->s = (float *)(void *)(j->dots + padded / 2);
     j->m = j->s + padded / 2;
@@ -50,14 +53,25 @@ static void prepare(job *j, const lm_matrix *w, const uint8_t *x, uint8_t *scrat
     for (int i = 0; i < 128; i++)
         at[i] = (uint8_t)column(order_of((int)w->quant->kind, w->quant->bits), i);
     __m512i at0 = _mm512_loadu_si512(at), at1 = _mm512_loadu_si512(at + 64);
-    for (uint32_t k = 0; k < padded; k += 128) {
+    for (uint32_t k = 0; k < padded; k += 128, to += 128) {
         __m512i a = _mm512_loadu_si512(x + k), b = _mm512_loadu_si512(x + k + 64);
         __m512i v0 = _mm512_permutex2var_epi8(a, at0, b), v1 = _mm512_permutex2var_epi8(a, at1, b);
         __m512i ones = _mm512_set1_epi8(1), off = _mm512_set1_epi32(-(int)j->c.off);
         __m512i sum0 = _mm512_dpbusd_epi32(_mm512_setzero_si512(), ones, v0);
         __m512i sum1 = _mm512_dpbusd_epi32(_mm512_setzero_si512(), ones, v1);
-        _mm512_store_si512(j->x + k, v0);
-        _mm512_store_si512(j->x + k + 64, v1);
+        _mm512_store_si512(to, v0);
+        _mm512_store_si512(to + 64, v1);
+        if (precise) {
+            a = _mm512_loadu_si512(lo + k);
+            b = _mm512_loadu_si512(lo + k + 64);
+            v0 = _mm512_permutex2var_epi8(a, at0, b);
+            v1 = _mm512_permutex2var_epi8(a, at1, b);
+            to += 128;
+            _mm512_store_si512(to, v0);
+            _mm512_store_si512(to + 64, v1);
+            sum0 = _mm512_dpbusd_epi32(_mm512_slli_epi32(sum0, 7), ones, v0);
+            sum1 = _mm512_dpbusd_epi32(_mm512_slli_epi32(sum1, 7), ones, v1);
+        }
         _mm512_store_si512(j->start + k / 4, _mm512_mullo_epi32(sum0, off));
         _mm512_store_si512(j->start + k / 4 + 16, _mm512_mullo_epi32(sum1, off));
     }
@@ -101,20 +115,42 @@ LM_INLINE int largest(int kind, int bits)
     }
 }
 
+/* from + the sums of four products each, of one plane or two. */
+LM_INLINE __m512i dot(__m512i from, __m512i v, __m512i x, __m512i lo, bool precise)
+{
+    if (!precise)
+        return _mm512_dpbusd_epi32(from, v, x);
+    __m512i high = _mm512_dpbusd_epi32(_mm512_setzero_si512(), v, x);
+    return _mm512_dpbusd_epi32(_mm512_add_epi32(_mm512_slli_epi32(high, 7), from), v, lo);
+}
+
+/* The same with two vectors into one. */
+LM_INLINE __m512i dot_both(__m512i from, __m512i v0, __m512i v1, const __m512i x[2], const __m512i lo[2],
+                           bool precise)
+{
+    if (!precise)
+        return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(from, v0, x[0]), v1, x[1]);
+    __m512i high = _mm512_dpbusd_epi32(_mm512_setzero_si512(), v0, x[0]);
+    high = _mm512_slli_epi32(_mm512_dpbusd_epi32(high, v1, x[1]), 7);
+    return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(_mm512_add_epi32(high, from), v0, lo[0]), v1, lo[1]);
+}
+
 /* 128 columns of four rows -> dots [4 blocks][rows].  Everything but the
  * pointers is constant where this is inlined.
  * long: three ways to add up lanes, by what fits 16 bits */
-LM_INLINE void step(int kind, int bits, const uint8_t *const p[4], int h, int n_blocks, const int8_t *x,
-                    const int32_t *start, int32_t *dots)
+LM_INLINE void step(int kind, int bits, bool precise, const uint8_t *const p[4], int h, int n_blocks,
+                    const int8_t *x, const int32_t *start, int32_t *dots)
 {
     const order o = order_of(kind, bits);
     const __m512i x0 = _mm512_load_si512(x), x1 = _mm512_load_si512(x + 64);
+    const __m512i lo0 = precise ? _mm512_load_si512(x + 128) : x0,
+                  lo1 = precise ? _mm512_load_si512(x + 192) : x1;
     const __m512i start0 = _mm512_load_si512(start), start1 = _mm512_load_si512(start + 16);
     const bool zero = kind == LM_Q_AFFINE || kind == LM_Q_Q4_1 || kind == LM_Q_Q5_1 || kind == LM_Q_Q4_K ||
                       kind == LM_Q_Q5_K;
     const __m512i from0 = zero ? _mm512_setzero_si512() : start0, from1 = zero ? from0 : start1;
     const __m512i both = zero ? from0 : _mm512_add_epi32(start0, start1);
-    const int product = largest(kind, bits) * 127; /* times how many fit 16 bits? */
+    const int product = precise ? 1 << 15 : largest(kind, bits) * 127; /* times how many fit 16 bits? */
     const bool four = 4 * product < 32768, eight = 8 * product < 32768, sixteen = 16 * product < 32768;
     __m512i v[4];
     if (o == EVEN_ODD || o == HALVES) { /* four lanes a block already */
@@ -122,7 +158,8 @@ LM_INLINE void step(int kind, int bits, const uint8_t *const p[4], int h, int n_
         for (int r = 0; r < 4; r++) {
             __m512i v0, v1;
             load_codes(kind, bits, p[r], h, n_blocks, &v0, &v1);
-            v[r] = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(both, v0, x0), v1, x1);
+            v[r] =
+                dot_both(both, v0, v1, (const __m512i[2]){ x0, x1 }, (const __m512i[2]){ lo0, lo1 }, precise);
         }
         __m512i a = eight ? merge16(v[0], v[1]) : merge_pairs(v[0], v[1]);
         __m512i b = eight ? merge16(v[2], v[3]) : merge_pairs(v[2], v[3]);
@@ -133,8 +170,8 @@ LM_INLINE void step(int kind, int bits, const uint8_t *const p[4], int h, int n_
     for (int r = 0; r < 4; r++) {
         __m512i v0, v1;
         load_codes(kind, bits, p[r], h, n_blocks, &v0, &v1);
-        v0 = _mm512_dpbusd_epi32(from0, v0, x0);
-        v1 = _mm512_dpbusd_epi32(from1, v1, x1);
+        v0 = dot(from0, v0, x0, lo0, precise);
+        v1 = dot(from1, v1, x1, lo1, precise);
         if (kind == LM_Q_Q6_K) {
             __m512i s0, s1;
             sub_scales(p[r], h, &s0, &s1);
@@ -153,8 +190,9 @@ LM_INLINE void step(int kind, int bits, const uint8_t *const p[4], int h, int n_
 
 /* Four rows from their first column to their last: dots, and scales unless the
  * format keeps them in planes of their own. */
-LM_INLINE void four_rows(const job *j, int kind, int bits, const uint8_t *p[4], uint32_t quad)
+LM_INLINE void four_rows(const job *j, int kind, int bits, bool precise, const uint8_t *p[4], uint32_t quad)
 {
+    const uint32_t planes = precise ? 2 : 1;
     const int bytes = step_bytes(kind, bits);
     int32_t *dots = j->dots + 16 * quad;
     float *s = j->s + 16 * quad, *m = j->m + 16 * quad;
@@ -164,9 +202,9 @@ LM_INLINE void four_rows(const job *j, int kind, int bits, const uint8_t *p[4], 
         for (int r = 0; r < 4; r++)
             for (int line = 0; line < bytes; line += 64)
                 lm_prefetch(p[r] + line);
-        step(kind, bits, p, 0, 4, j->x + k, j->start + k / 4, dots);
+        step(kind, bits, precise, p, 0, 4, j->x + k * planes, j->start + k / 4, dots);
         if (by_256(kind))
-            step(kind, bits, p, 1, 4, j->x + k + 128, j->start + k / 4 + 32, dots + 64);
+            step(kind, bits, precise, p, 1, 4, j->x + (k + 128) * planes, j->start + k / 4 + 32, dots + 64);
         if (inside)
             load_scales4(kind, p, 4, s, m);
         for (int r = 0; r < 4; r++)
@@ -174,7 +212,7 @@ LM_INLINE void four_rows(const job *j, int kind, int bits, const uint8_t *p[4], 
     }
     if (k < j->cols) {
         int n_blocks = (int)(j->cols - k) / 32;
-        step(kind, bits, p, 0, n_blocks, j->x + k, j->start + k / 4, dots);
+        step(kind, bits, precise, p, 0, n_blocks, j->x + k * planes, j->start + k / 4, dots);
         if (inside)
             load_scales4(kind, p, n_blocks, s, m);
     }
@@ -183,16 +221,20 @@ LM_INLINE void four_rows(const job *j, int kind, int bits, const uint8_t *p[4], 
 #define ROWS(name, kind, bits)                                                                               \
     static LM_NOINLINE void name(const job *j, const uint8_t *p[4], uint32_t quad)                           \
     {                                                                                                        \
-        four_rows(j, kind, bits, p, quad);                                                                   \
+        four_rows(j, kind, bits, false, p, quad);                                                            \
+    }                                                                                                        \
+    static LM_NOINLINE void name##_precise(const job *j, const uint8_t *p[4], uint32_t quad)                 \
+    {                                                                                                        \
+        four_rows(j, kind, bits, true, p, quad);                                                             \
     }
 LM_CODE_FORMATS(ROWS)
 
 typedef void rows_kernel(const job *j, const uint8_t *p[4], uint32_t quad);
-static rows_kernel *kernel_of(const lm_quant *q)
+static rows_kernel *kernel_of(const lm_quant *q, bool precise)
 {
 #define CASE(name, kind_of, bits_of)                                                                         \
     if ((int)q->kind == (kind_of) && (q->kind != LM_Q_AFFINE || q->bits == (bits_of)))                       \
-        return name;
+        return precise ? name##_precise : name;
     LM_CODE_FORMATS(CASE)
 #undef CASE
     return NULL;
@@ -250,12 +292,13 @@ static __m512 chain(const job *j, bool inside)
                               : run_chain(j, 4, false, NATURAL);
 }
 
-void lm_one_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, float *y, void *scratch)
+void lm_one_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, float *y, void *scratch,
+                bool precise)
 {
     job j;
-    rows_kernel *rows = kernel_of(w->quant);
+    rows_kernel *rows = kernel_of(w->quant, precise);
     bool planes = has_planes((int)w->quant->kind);
-    prepare(&j, w, x, scratch);
+    prepare(&j, w, x, scratch, precise);
     uint32_t each = (row1 - row0 + 3) / 4; /* rows of a stream */
     for (uint32_t i = 0; i < each; i += 4) {
         uint32_t at[LM_ROWS];
