@@ -123,7 +123,7 @@ enum { PEAK_ROUNDS = 1000000 };
 static void peak_part(void)
 {
 #if defined(__x86_64__)
-    if (!lm_cpu_linear_find(LM_ISA_AVX512, lm_quant_of(LM_Q_Q8_0), 32) ||
+    if (!lm_cpu_linear_find(LM_ISA_AVX512, LM_COMPUTE_FAST, lm_quant_of(LM_Q_Q8_0), 32) ||
         !__builtin_cpu_supports("avx512vnni"))
         return;
     for (int i = 0; i < PEAK_ROUNDS; i++)
@@ -253,7 +253,7 @@ int main(int argc, char **argv)
         add(q, 2 * hidden, w);
         add(q, w, hidden);
     } while (n_bytes < (size_t)megabytes << 20 && n_matrices + 4 <= MAX_MATRICES);
-    linear = lm_cpu_linear_find(isa, q, w);
+    linear = lm_cpu_linear_find(isa, LM_COMPUTE_FAST, q, w);
     weights = memory(n_bytes);
     for (size_t i = 0; i < n_bytes / 8; i++)
         ((uint64_t *)(void *)weights)[i] = draw() & 0xbfffbfffbfffbfffu; /* no scale is infinite */
