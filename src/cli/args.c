@@ -211,6 +211,9 @@ lm_status cli_args_set(cli_args *a, const opt *o, const char *value, opt_source 
     case TYPE_INTS: LM_TRY(set_ints(v, o, what, value, err)); break;
     case TYPE_CHOICE: LM_TRY(set_choice(v, o, what, value, err)); break;
     case TYPE_TEXTS:
+        if ((o->flags & OPT_NOT_EMPTY) != 0 && *value == '\0')
+            return lm_fail(err, LM_ERR_USAGE, "%s is empty, allowed is a text of one character or more",
+                           what);
         LM_TRY(lm_grow((void **)&v->list, &v->cap, v->n + 1, sizeof *v->list, err));
         v->list[v->n++] = value;
         break;
@@ -233,7 +236,9 @@ static lm_status unknown(const verb *v, const char *given, const char *name, siz
         if (!cli_verbs[i].hidden && cli_option_find(&cli_verbs[i], name, n) != NULL)
             lm_str_addf(&verbs, "%s%s", verbs.n > 0 ? ", " : "", cli_verbs[i].name);
     const opt *near = cli_nearest_option(v, name, n);
-    if (verbs.n > 0)
+    if (v->id == VERB_CHAT && n == 4 && memcmp(name, "json", n) == 0)
+        lm_hint(err, "a conversation is for people; 'lemma run --json' answers with a JSON document");
+    else if (verbs.n > 0)
         lm_hint(err, "it belongs to: %s; see 'lemma help %s'", lm_str_z(&verbs), v->name);
     else if (near != NULL && n > 1)
         lm_hint(err, "did you mean --%s? See 'lemma help %s'", near->name, v->name);

@@ -94,12 +94,67 @@ void help_overview(void)
           "\n'lemma help VERB' explains a verb, 'man lemma' the whole.\n");
 }
 
+static json_t *texts(const char *list)
+{
+    json_t *a = json_array();
+    for (const char *c = list; c != NULL && *c != '\0';) {
+        size_t n = strcspn(c, ",");
+        (void)json_array_append_new(a, json_stringn(c, n));
+        c += n + (c[n] == ',');
+    }
+    return a;
+}
+
+static json_t *option_json(const opt *o)
+{
+    static const char *const types[] = {
+        [TYPE_FLAG] = "flag",   [TYPE_INT] = "integer",   [TYPE_REAL] = "number", [TYPE_TEXT] = "text",
+        [TYPE_FILE] = "file",   [TYPE_FOLDER] = "folder", [TYPE_PACK] = "pack",   [TYPE_CHOICE] = "choice",
+        [TYPE_TEXTS] = "texts", [TYPE_INTS] = "integers"
+    };
+    char letter[2] = { o->letter, '\0' };
+    json_t *j =
+        json_pack("{s:s, s:s*, s:s, s:s*, s:s*, s:s*, s:s}", "name", o->name, "short",
+                  o->letter != 0 ? letter : o->single, "type", types[o->type], "value", o->arg, "default",
+                  o->shown != NULL ? o->shown : o->fallback, "environment", o->env, "help", o->help);
+    if (o->aliases != NULL)
+        (void)json_object_set_new(j, "aliases", texts(o->aliases));
+    if (o->choices != NULL)
+        (void)json_object_set_new(j, "choices", texts(o->choices));
+    return j;
+}
+
+/* The table as help shows it: of one verb, or of all. */
+static lm_status help_json(const verb *only, lm_error *err)
+{
+    json_t *verbs = json_array();
+    for (size_t i = 0; i < VERB_COUNT; i++) {
+        const verb *v = &cli_verbs[i];
+        if (v->hidden || (only != NULL && only != v))
+            continue;
+        json_t *usage = json_array(), *options = json_array();
+        for (size_t u = 0; v->usage[u] != NULL; u++)
+            (void)json_array_append_new(usage, json_sprintf("lemma %s %s", v->name, v->usage[u]));
+        for (size_t k = 0; k < OPT_COUNT; k++)
+            if (cli_option_of(&cli_options[k], v) && (cli_options[k].flags & OPT_HIDDEN) == 0)
+                (void)json_array_append_new(options, option_json(&cli_options[k]));
+        (void)json_array_append_new(verbs, json_pack("{s:s, s:s, s:o, s:o}", "name", v->name, "summary",
+                                                     v->summary, "usage", usage, "options", options));
+    }
+    json_t *j = json_pack("{s:o}", "verbs", verbs);
+    lm_status st = out_json(j, err);
+    json_decref(j);
+    return st;
+}
+
 lm_status verb_help(cli *c, lm_error *err)
 {
     const char *word = cli_take_word(c);
     lm_quoted_buf q;
     LM_TRY(cli_no_more_words(c, err));
     if (word == NULL) {
+        if (cli_flag(&c->args, OPT_JSON))
+            return help_json(NULL, err);
         help_overview();
         return LM_OK;
     }
@@ -112,6 +167,8 @@ lm_status verb_help(cli *c, lm_error *err)
             lm_hint(err, "'lemma help' lists the verbs");
         return lm_fail(err, LM_ERR_USAGE, "there is no verb '%s'", lm_quoted_z(&q, word));
     }
+    if (cli_flag(&c->args, OPT_JSON))
+        return help_json(v, err);
     help_verb(v);
     return LM_OK;
 }

@@ -151,6 +151,7 @@ typedef enum {
 enum {
     OPT_LINE_ONLY = 1, /* neither environment nor configuration file */
     OPT_HIDDEN = 2,    /* neither help nor completion */
+    OPT_NOT_EMPTY = 4, /* an empty text is refused */
 };
 
 typedef struct {

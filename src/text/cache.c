@@ -5,10 +5,13 @@
  * the tokenizer is compiled again. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/fail.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "format/folder.h"
 #include "text/tok.h"
 
 #define VERSION 1u /* of the layout and of everything that compiling decides */
@@ -59,6 +62,43 @@ bool lm_tok_cache_open(lm_tokenizer **out, const char *dir, const lm_tok_source 
     return true;
 }
 
+enum { KEPT = 16 }; /* compiled tokenizers in a folder, some MiB each */
+
+static bool newer(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec != b->tv_sec ? a->tv_sec > b->tv_sec : a->tv_nsec > b->tv_nsec;
+}
+
+/* Takes away all but the KEPT newest, `own` among them whatever the clock says.
+ * Best effort: who still maps one keeps what it maps. */
+static void prune(const char *dir, const char *own)
+{
+    char path[4096], oldest[4096];
+    lm_folder in = { 0 };
+    size_t n = KEPT + 1;
+    while (n > KEPT && lm_folder_read(&in, dir, NULL) == LM_OK) {
+        struct timespec least = { 0 };
+        struct stat st;
+        n = 0;
+        oldest[0] = 0;
+        for (size_t i = 0; i < in.n; i++) {
+            if (!lm_starts_with(in.names[i], "tok-") || !lm_ends_with(in.names[i], ".lmtok"))
+                continue;
+            int len = snprintf(path, sizeof path, "%s/%s", dir, in.names[i]);
+            if (len < 0 || (size_t)len >= sizeof path || lstat(path, &st) != 0 || !S_ISREG(st.st_mode))
+                continue;
+            n++;
+            if (strcmp(path, own) != 0 && (!oldest[0] || newer(&least, &st.st_mtim))) {
+                least = st.st_mtim;
+                memcpy(oldest, path, (size_t)len + 1);
+            }
+        }
+        lm_folder_clear(&in);
+        if (n > KEPT && (!oldest[0] || unlink(oldest) != 0))
+            return;
+    }
+}
+
 void lm_tok_cache_write(const char *dir, const lm_tok_source *source, uint8_t *image, size_t n)
 {
     lm_tok_header *h = (lm_tok_header *)(void *)image;
@@ -67,6 +107,6 @@ void lm_tok_cache_write(const char *dir, const lm_tok_source *source, uint8_t *i
     h->header_bytes = sizeof *h;
     memcpy(h->source, source->v, sizeof source->v);
     h->checksum = lm_xxh64(image + SUMMED, n - SUMMED, 0);
-    if (path_of(dir, source, path, sizeof path))
-        (void)!lm_write_file(path, image, n, 0600, NULL);
+    if (path_of(dir, source, path, sizeof path) && lm_write_file(path, image, n, 0600, NULL) == LM_OK)
+        prune(dir, path);
 }

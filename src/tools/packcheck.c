@@ -90,6 +90,8 @@ static void report_unopened(lm_pack_report *r, lm_status status, const lm_error 
     lm_pack_files_clear(&files);
     if (explained)
         return;
+    if (lm_starts_with(why->text, "config.json: ")) /* the files are whole, what they say is not */
+        code = status == LM_ERR_UNSUPPORTED ? "unsupported_runtime" : "invalid_config";
     lm_report_issue(r, true, code, r->path, "%s", why->text);
 }
 
@@ -182,6 +184,8 @@ static lm_status fill(lm_pack_report *r, const lm_packcheck_options *o, lm_error
     lm_report_describe(r, p, o);
     report_mixed(r, p);
     report_index(r, p);
+    if (o->bind)
+        lm_report_text(r, p);
     status = o->scan ? lm_report_scan(r, p, o, err) : LM_OK;
     if (status == LM_OK && o->bind)
         report_binding(r, &p);

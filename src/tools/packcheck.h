@@ -20,7 +20,7 @@
 
 typedef struct {
     bool list_tensors;          /* "tensors": name, shape, type and bytes of each */
-    bool bind;                  /* check shapes against the family; find missing and unused tensors */
+    bool bind;                  /* open all that running opens: shapes against the family, text side */
     bool scan;                  /* read every weight: NaN and infinity */
     bool require_chat_template; /* its absence is an error and no warning */
     unsigned expected_bits;     /* 0: any; else another width is quantization_mismatch */

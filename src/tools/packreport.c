@@ -11,7 +11,10 @@
 #include "format/folder.h"
 #include "format/gguf.h"
 #include "format/json.h"
+#include "format/packconfig.h"
 #include "model/net.h"
+#include "text/chat.h"
+#include "text/tokenizer.h"
 
 enum { MAX_TOKENIZER_BYTES = 256 << 20, MAX_SIDE_BYTES = 16 << 20 };
 
@@ -200,7 +203,7 @@ static const char *template_source(lm_pack_report *r, const lm_packfile *p)
     if (*lm_packfile_file(p, "chat_template.jinja", path, sizeof path))
         return "chat_template.jinja";
     if (lm_packfile_json(p, "tokenizer_config.json", MAX_SIDE_BYTES, &o, &why) != LM_OK)
-        lm_report_issue(r, true, "invalid_tokenizer", r->path, "%s", why.text);
+        lm_report_issue(r, true, "invalid_config", r->path, "%s", why.text);
     else if (json_object_get(o, "chat_template"))
         found = "tokenizer_config.json";
     else if (*lm_packfile_file(p, "chat_template.json", path, sizeof path))
@@ -239,6 +242,48 @@ static void describe_text(lm_pack_report *r, const lm_packfile *p, const lm_pack
     if (!source && (tokenizer || o->require_chat_template))
         lm_report_issue(r, o->require_chat_template, "missing_chat_template", r->path,
                         "the pack has no chat template");
+}
+
+static bool has_issue(const lm_pack_report *r, const char *code)
+{
+    const json_t *v;
+    size_t i;
+    json_array_foreach(r->issues, i, v)
+    {
+        if (strcmp(text_of(v, "code"), code) == 0)
+            return true;
+    }
+    return false;
+}
+
+void lm_report_text(lm_pack_report *r, const lm_packfile *p)
+{
+    json_t *o = NULL;
+    lm_tokenizer *t = NULL;
+    lm_chat *chat = NULL;
+    lm_error why = { 0 };
+    if (!has_issue(r, "invalid_tokenizer")) {
+        lm_status status = lm_tokenizer_open_pack(&t, p, NULL, &why);
+        if (status != LM_OK && status != LM_ERR_NOT_FOUND)
+            lm_report_issue(r, true, "invalid_tokenizer", r->path, "%s", why.text);
+        lm_tokenizer_close(t);
+    }
+    lm_error_clear(&why);
+    if (lm_packfile_json(p, "generation_config.json", MAX_SIDE_BYTES, &o, &why) != LM_OK)
+        lm_report_issue(r, true, "invalid_config", r->path, "%s", why.text);
+    json_decref(o);
+    o = NULL;
+    lm_error_clear(&why);
+    if (lm_packfile_json(p, "tokenizer_config.json", MAX_SIDE_BYTES, &o, &why) != LM_OK) {
+        if (!has_issue(r, "invalid_config"))
+            lm_report_issue(r, true, "invalid_config", r->path, "%s", why.text);
+        return; /* the template may stand in it */
+    }
+    json_decref(o);
+    lm_status status = lm_chat_open(&chat, p, &why);
+    if (status != LM_OK && status != LM_ERR_NOT_FOUND)
+        lm_report_issue(r, true, "invalid_chat_template", r->path, "%s", why.text);
+    lm_chat_close(chat);
 }
 
 static void describe_model(lm_pack_report *r, const lm_packfile *p, const lm_packcheck_options *o)
@@ -307,6 +352,13 @@ void lm_report_describe(lm_pack_report *r, const lm_packfile *p, const lm_packch
         lm_report_issue(r, false, "auto_map", r->path,
                         "config.json names Python code of its own (auto_map), which lemma never runs");
     }
+    const char *method = lm_pack_quant_method(c);
+    lm_quoted_buf q;
+    /* Over weights that it did encode the pack would not have opened. */
+    if (method && lm_packfile_kind(p) == LM_PACK_SAFETENSORS)
+        lm_report_issue(r, false, "quantization_mismatch", r->path,
+                        "config.json speaks of a quantisation with %s, which the weights do not have",
+                        lm_quoted_z(&q, method));
     if (json_object_get(c, "codebook_config") || json_object_get(c, "codebook"))
         lm_report_issue(r, true, "unsupported_codebook", r->path, "codebook weights are not supported");
 }

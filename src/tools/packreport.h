@@ -22,6 +22,8 @@ void lm_report_describe(lm_pack_report *r, const lm_packfile *p, const lm_packch
 /* SPEC 19.3.3: what is wrong with each tensor declaration of a .gguf that does
  * not open; false when nothing is. */
 bool lm_report_gguf_decls(lm_pack_report *r, const char *path);
+/* The tokenizer, the template and the settings beside them, opened as `run` does. */
+void lm_report_text(lm_pack_report *r, const lm_packfile *p);
 lm_status lm_report_scan(lm_pack_report *r, const lm_packfile *p, const lm_packcheck_options *o,
                          lm_error *err);
 

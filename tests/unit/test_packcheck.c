@@ -174,6 +174,55 @@ static void what_surrounds_the_weights_is_reported(void **state)
     lm_tempdir_remove(&d);
 }
 
+static void what_running_would_open_is_opened(void **state)
+{
+    static const struct {
+        const char *name, *text, *code, *message;
+    } cases[] = {
+        { "tokenizer.json", "{\"model\":{\"type\":\"Quipu\"}}", "invalid_tokenizer", NULL },
+        { "generation_config.json", "{\"top_k\":", "invalid_config",
+          "generation_config.json, line 1, column 9: the text ends too early" },
+        { "tokenizer_config.json", "[", "invalid_config",
+          "tokenizer_config.json, line 1, column 1: the text ends too early" },
+        { "chat_template.jinja", "{% for m in %}", "invalid_chat_template", NULL },
+        { "config.json", "{\"model_type\":\"llama\",\"tie_word_embeddings\":\"no\"}", "invalid_config",
+          "config.json: 'tie_word_embeddings' is a string, allowed are true and false" },
+    };
+    (void)state;
+    for (size_t i = 0; i < LM_LEN(cases); i++) {
+        lm_tempdir d = copy_llama();
+        lm_tempdir_text(&d, cases[i].name, cases[i].text);
+        json_t *r = report(d.path, &everything);
+        expect_issue(r, cases[i].code, "error", cases[i].message);
+        json_decref(r);
+        lm_tempdir_remove(&d);
+    }
+}
+
+static void another_quantisation_is_an_issue(void **state)
+{
+    lm_tempdir d = copy_llama();
+    char path[1024];
+    (void)state;
+    json_t *config = json_load_file(lm_tempdir_path(&d, "config.json", path), 0, NULL);
+    assert_non_null(config);
+    (void)json_object_set_new(config, "quantization_config", json_pack("{s:s}", "quant_method", "gptq"));
+    char *text = json_dumps(config, 0);
+    lm_tempdir_text(&d, "config.json", text);
+    json_t *r = report(d.path, &everything);
+    expect_issue(r, "quantization_mismatch", "warning",
+                 "config.json speaks of a quantisation with gptq, which the weights do not have");
+    json_decref(r);
+    lm_tempdir_safetensors(&d, "model.safetensors",
+                           "{\"w.qweight\":{\"dtype\":\"I32\",\"shape\":[2,2],\"data_offsets\":[0,16]}}", 16);
+    r = report(d.path, &everything);
+    expect_issue(r, "unsupported_runtime", "error", NULL);
+    json_decref(r);
+    free(text);
+    json_decref(config);
+    lm_tempdir_remove(&d);
+}
+
 static void broken_packs_have_codes(void **state)
 {
     static const struct {
@@ -309,6 +358,8 @@ int main(void)
         cmocka_unit_test(expectations_are_held_against_the_pack),
         cmocka_unit_test(nan_and_infinity_are_found),
         cmocka_unit_test(what_surrounds_the_weights_is_reported),
+        cmocka_unit_test(what_running_would_open_is_opened),
+        cmocka_unit_test(another_quantisation_is_an_issue),
         cmocka_unit_test(broken_packs_have_codes),
         cmocka_unit_test(tensor_declarations_have_codes),
         cmocka_unit_test(missing_and_unused_tensors_are_named),

@@ -1,6 +1,7 @@
 /* Tokenizers against the reference's ids and texts: fifteen small tokenizers of
  * every kind, 150 strings each (tests/data/tokenizers). */
 #include <dirent.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,7 +19,9 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "format/folder.h"
 #include "format/pack.h"
+#include "support/tempdir.h"
 #include "text/tokenizer.h"
 
 /* Seconds of processor time; sanitizers and debug builds are many times slower. */
@@ -399,6 +403,52 @@ static void a_damaged_or_stale_compiled_file_is_a_miss(void **state)
     assert_int_equal(rmdir(dir), 0);
 }
 
+static size_t count_compiled(const char *folder)
+{
+    lm_folder in = { 0 };
+    size_t n = 0;
+    assert_int_equal(lm_folder_read(&in, folder, NULL), LM_OK);
+    for (size_t i = 0; i < in.n; i++)
+        n += lm_ends_with(in.names[i], ".lmtok");
+    lm_folder_clear(&in);
+    return n;
+}
+
+static void only_the_sixteen_newest_compiled_files_stay(void **state)
+{
+    static const char json[] = "{\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"a\":0},\"unk_token\":\"a\"}}";
+    lm_tempdir d = lm_tempdir_make();
+    char path[1024], name[64];
+    (void)state;
+    lm_tempdir_text(&d, "tok-0.txt", "not ours");
+    for (unsigned i = 0; i < 19; i++) {
+        (void)snprintf(name, sizeof name, "tok-%04u.lmtok", i);
+        lm_tempdir_text(&d, name, "old");
+        struct timespec when[2] = { { .tv_sec = 1000 - (time_t)i }, { .tv_sec = 1000 - (time_t)i } };
+        assert_int_equal(utimensat(AT_FDCWD, lm_tempdir_path(&d, name, path), when, 0), 0);
+    }
+    lm_tempdir_text(&d, "pack/config.json", "{}");
+    lm_tempdir_text(&d, "pack/tokenizer.json", json);
+    lm_packfile *p = NULL;
+    lm_tokenizer *t = NULL;
+    lm_error err = { 0 };
+    assert_int_equal(lm_packfile_open(&p, lm_tempdir_path(&d, "pack", path), false, &err), LM_OK);
+    if (lm_tokenizer_open_pack(&t, p, d.path, &err) != LM_OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(count_compiled(d.path), 16);
+    for (unsigned i = 0; i < 19; i++) { /* 15 old ones, those with the latest times */
+        (void)snprintf(name, sizeof name, "tok-%04u.lmtok", i);
+        assert_int_equal(access(lm_tempdir_path(&d, name, path), F_OK) == 0, i < 15);
+    }
+    assert_int_equal(access(lm_tempdir_path(&d, "tok-0.txt", path), F_OK), 0);
+    lm_tokenizer_close(t);
+    assert_int_equal(lm_tokenizer_open_pack(&t, p, d.path, &err), LM_OK); /* a hit takes nothing away */
+    assert_int_equal(count_compiled(d.path), 16);
+    lm_tokenizer_close(t);
+    lm_packfile_close(p);
+    lm_tempdir_remove(&d);
+}
+
 /* For tests/prop/tokenizer_diff.py: a line of hexadecimal bytes in, a line of ids
  * out, then a line with the text of those ids in hexadecimal. */
 static int serve(const char *path)
@@ -449,6 +499,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(four_mebibytes_of_one_letter_are_nothing_special),
         cmocka_unit_test(a_pattern_that_backtracks_for_ever_is_cut),
         cmocka_unit_test(a_damaged_or_stale_compiled_file_is_a_miss),
+        cmocka_unit_test(only_the_sixteen_newest_compiled_files_stay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,3 +12,6 @@ done
 try help bench
 # Names of the environment, and what may be typed in a chat.
 "$LEMMA" help chat | grep -oE '\(LEMMA_[A-Z_]+\)|^/[a-z]+' | tr '\n' ' '; echo
+# The option table as JSON.
+"$LEMMA" help --json | grep -cE '^      "name": "(run|chat|help|version)"'
+"$LEMMA" help version --json

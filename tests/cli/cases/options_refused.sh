@@ -54,3 +54,6 @@ try pack inspect
 try pack check
 try doctor more
 ls
+try run "$FABLE" --stop "" hi
+try chat "$FABLE" --stop=
+try chat "$FABLE" --json

@@ -13,3 +13,5 @@ printf '' | try tokenize "$FABLE" --json
 printf '' | try tokenize "$FABLE" --decode
 "$LEMMA" tokenize "$FABLE/tokenizer.json" "Once upon a time"
 try tokenize "$FABLE/config.json" x
+# Ill-formed bytes become U+FFFD.
+printf 'a\377b' | "$LEMMA" tokenize "$FABLE" --json >ids.json; "$LEMMA" tokenize "$FABLE" --decode <ids.json; echo
