@@ -24,19 +24,23 @@ lm_status lm_wordpiece_run(lm_tok_run *r, const char *s, size_t n)
         return lm_tok_unk(r);
     for (size_t i = 0, end; i < n; i = end) {
         int32_t id = -1;
-        /* no entry is longer than max_piece, prefix included */
-        for (end = LM_MIN(n, i + h->max_piece); end > i; end--) {
+        /* No entry is longer than max_piece, prefix included.  The longest candidate
+         * is spelt once; shorter ones are its beginnings. */
+        const char *word = s;
+        size_t head = 0;
+        end = LM_MIN(n, i + h->max_piece);
+        if (i > 0) {
+            r->word.n = 0;
+            lm_str_add(&r->word, h->prefix, n_prefix);
+            lm_str_add(&r->word, s + i, end - i);
+            LM_TRY(lm_str_status(&r->word, r->err));
+            word = r->word.s;
+            head = n_prefix;
+        }
+        for (; end > i; end--) {
             if (end < n && ((unsigned char)s[end] & 0xc0) == 0x80)
                 continue;
-            if (i == 0) {
-                id = lm_tok_entry(r, s, end);
-            } else {
-                r->word.n = 0;
-                lm_str_add(&r->word, h->prefix, n_prefix);
-                lm_str_add(&r->word, s + i, end - i);
-                LM_TRY(lm_str_status(&r->word, r->err));
-                id = lm_tok_entry(r, r->word.s, r->word.n);
-            }
+            id = lm_tok_entry(r, word, head + end - i);
             if (id >= 0)
                 break;
         }
