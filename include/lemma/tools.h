@@ -11,6 +11,13 @@
 extern "C" {
 #endif
 
+/* Called on the way by the long calls below, on their thread: tokens evaluated, and
+ * in all.  Must not call the model. */
+typedef void (*lm_on_progress)(void *user, uint64_t done, uint64_t total);
+/* Keeps `on_progress` and `user` until the next call or the model's end; NULL: none.
+ * Cannot fail. */
+LM_API void lm_model_watch(lm_model *m, lm_on_progress on_progress, void *user);
+
 typedef struct {
     uint64_t n_tokens;
     double nll_mean; /* nats; over tokens 2 to n in one window */

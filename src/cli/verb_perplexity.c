@@ -3,6 +3,11 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 
+static void show_progress(void *user, uint64_t done, uint64_t total)
+{
+    progress_at(user, done, total);
+}
+
 static lm_status read_ids(cli *c, int32_t **ids, size_t *n, bool *library, lm_error *err)
 {
     const char *ids_file = cli_text(&c->args, OPT_TOKENS_FILE);
@@ -69,8 +74,13 @@ lm_status verb_perplexity(cli *c, lm_error *err)
     o.all_rows = true;
     LM_TRY(cli_open_model(c, pack, &o, err));
     LM_TRY(read_ids(c, &ids, &n, &library, err));
+    cli_progress p;
+    progress_start(&p, "evaluating", "tokens");
+    lm_model_watch(c->model, show_progress, &p);
     lm_status st = base != NULL ? lm_model_kl(c->model, ids, n, base, &k, err)
                                 : lm_model_perplexity(c->model, ids, n, &k.text, err);
+    lm_model_watch(c->model, NULL, NULL);
+    progress_end(&p);
     if (library)
         lm_give_back(ids);
     else

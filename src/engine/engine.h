@@ -12,10 +12,13 @@
 
 #include "backend/backend.h"
 #include "lemma/model.h"
+#include "lemma/tools.h"
 #include "model/net.h"
 #include "state/pool.h"
 
 struct lm_model {
+    lm_on_progress on_progress; /* NULL: nobody watches */
+    void *progress_user;
     lm_net *net;
     lm_text *text; /* NULL: none */
     const lm_backend *backend;

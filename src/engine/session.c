@@ -41,9 +41,8 @@ lm_status lm_session_open(lm_session **out, lm_model *m, lm_error *err)
     return LM_OK;
 }
 
-static void drop_pages(lm_session *s, lm_group_state *g, lm_pool *pool, uint32_t first, uint32_t end)
+static void drop_pages(lm_group_state *g, lm_pool *pool, uint32_t first, uint32_t end)
 {
-    (void)s;
     for (uint32_t i = first; i < end; i++) {
         lm_pool_drop(pool, g->pages[i]);
         g->pages[i] = NULL;
@@ -56,7 +55,7 @@ void lm_session_close(lm_session *s)
     if (!s)
         return;
     for (uint32_t i = 0; s->groups && i < s->m->n_groups; i++) {
-        drop_pages(s, &s->groups[i], s->m->pools[i], 0, s->groups[i].n_pages);
+        drop_pages(&s->groups[i], s->m->pools[i], 0, s->groups[i].n_pages);
         lm_free(s->groups[i].pages);
         lm_free(s->groups[i].data);
     }
@@ -125,7 +124,7 @@ void lm_session_drop_dead(lm_session *s)
         /* The next query, at position n_tokens, sees from n_tokens + 1 - window on. */
         uint32_t alive = (s->n_tokens + 1 - window) / LM_PAGE_TOKENS;
         if (alive > g->n_dropped) {
-            drop_pages(s, g, s->m->pools[i], g->n_dropped, alive);
+            drop_pages(g, s->m->pools[i], g->n_dropped, alive);
             g->n_dropped = alive;
         }
     }
@@ -134,7 +133,7 @@ void lm_session_drop_dead(lm_session *s)
 void lm_session_forget(lm_session *s)
 {
     for (uint32_t i = 0; i < s->m->n_groups; i++) {
-        drop_pages(s, &s->groups[i], s->m->pools[i], 0, s->groups[i].n_pages);
+        drop_pages(&s->groups[i], s->m->pools[i], 0, s->groups[i].n_pages);
         s->groups[i].n_pages = s->groups[i].n_dropped = 0;
     }
     lm_mount_close(s->mount); /* pages that were taken are given back by now */
@@ -156,21 +155,19 @@ lm_status lm_session_truncate(lm_session *s, uint32_t n, lm_error *err)
     }
     if (lost) {
         /* A sliding window has forgotten what the shorter session would see. */
-        uint32_t all = s->n_tokens;
         int32_t *copy = NULL;
         LM_TRY(LM_NEW(&copy, n, err));
         memcpy(copy, s->tokens, n * sizeof *copy);
         lm_session_forget(s);
         lm_status status = n ? lm_session_append(s, copy, n, err) : LM_OK;
         lm_free(copy);
-        (void)all;
         return status;
     }
     uint32_t n_pages = (n + LM_PAGE_TOKENS - 1) / LM_PAGE_TOKENS;
     for (uint32_t i = 0; i < s->m->n_groups; i++) {
         lm_group_state *g = &s->groups[i];
         if (n_pages < g->n_pages) {
-            drop_pages(s, g, s->m->pools[i], n_pages, g->n_pages);
+            drop_pages(g, s->m->pools[i], n_pages, g->n_pages);
             g->n_pages = n_pages;
         }
     }

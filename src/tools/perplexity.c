@@ -27,8 +27,16 @@ static lm_status walk(lm_session *s, const int32_t *ids, size_t n, float *rows, 
         LM_TRY(lm_model_eval(s->m, &it, 1, err));
         for (size_t i = 0; i < it.n && at + i + 1 < n; i++)
             LM_TRY(on_row(user, at + i, rows + i * vocab, ids[at + i + 1], err));
+        if (s->m->on_progress)
+            s->m->on_progress(s->m->progress_user, at + it.n, n);
     }
     return LM_OK;
+}
+
+void lm_model_watch(lm_model *m, lm_on_progress on_progress, void *user)
+{
+    m->on_progress = on_progress;
+    m->progress_user = user;
 }
 
 lm_status lm_each_prediction(lm_model *m, const int32_t *ids, size_t n, lm_on_row *on_row, void *user,
