@@ -55,6 +55,42 @@ LM_API lm_status lm_write_npy(const char *path, const float *data, size_t rows, 
  * milliseconds in all.  0 threads: all that this process may use. */
 LM_API double lm_probe_bandwidth(uint32_t threads);
 
+/* Products of bytes that `threads` threads multiply and sum a second, an addition
+ * and a multiplication each counted: the best of a few passes, some ten
+ * milliseconds in all.  isa NULL, or one that is not here: the best there is. */
+LM_API double lm_probe_arithmetic(const char *isa, uint32_t threads);
+
+/* Records the coming steps of one kind, up to the nth, and keeps the last of them:
+ * a decode step gives every session one token, a prefill step is any other.  The
+ * results are the same bits.  nth 0: records no more.  LM_ERR_UNSUPPORTED: the
+ * backend cannot ("ref"); LM_ERR_NOMEM. */
+LM_API lm_status lm_model_trace(lm_model *m, bool prefill, uint32_t nth, lm_error *err);
+
+typedef struct {
+    uint32_t n_tokens, first_pos, nth;
+    uint64_t step_ns, n_pieces, n_lost;
+    double linear, attend, other, wait; /* shares of the threads' time */
+    double read_rate, op_rate;          /* what the machine could do, right after */
+} lm_trace_summary;
+/* Writes the recorded step as Chrome trace events (JSON), whole or not at all:
+ * every operation of every thread with shape, bytes and its share of what the
+ * machine could read or multiply, which is probed for it.  LM_ERR_NOT_FOUND: no
+ * such step was run since lm_model_trace(). */
+LM_API lm_status lm_model_trace_write(lm_model *m, const char *path, lm_trace_summary *out, lm_error *err);
+
+/* This process's memory in bytes: the most that was resident since the last reset,
+ * and what is resident now, private (anonymous) and of mapped files. */
+typedef struct {
+    uint64_t peak, anonymous, file;
+} lm_memory;
+LM_API void lm_process_memory(lm_memory *out);
+/* Whether the system forgot the peak. */
+LM_API bool lm_process_forget_peak(void);
+
+/* {"version", "cpu", "cores", "threads", "memory", "isa": [...]} as in lm_doctor(),
+ * which takes longer.  Gives *json (lm_give_back). */
+LM_API lm_status lm_machine(char **json, lm_error *err);
+
 /* Writes a pack with random weights for benchmarks.  `shape` is qwen3-0.6b,
  * llama-1b, qwen3-4b or llama-8b; `format` a number format: affine4-g64-bf16 and
  * the like make a folder, GGUF formats a file whose path ends in .gguf. */

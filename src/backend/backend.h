@@ -9,6 +9,7 @@
 #ifndef LM_BACKEND_H
 #define LM_BACKEND_H
 
+#include "backend/trace.h"
 #include "base/compiler.h"
 #include "tensor/program.h"
 #include "tensor/step.h"
@@ -49,6 +50,12 @@ typedef struct {
     uint64_t (*plan_bytes)(const lm_plan *p); /* exact, all that run() will use */
     lm_status (*run)(lm_plan *p, const lm_step *s, lm_error *err);
     void (*plan_free)(lm_plan *p);
+
+    /* Records steps of that kind up to the nth from now, keeping the last of them;
+     * nth 0: no more.  All three NULL: this backend records nothing. */
+    lm_status (*trace)(lm_plan *p, lm_trace_kind kind, uint32_t nth, lm_error *err);
+    bool (*trace_step)(const lm_plan *p, lm_trace_step *out); /* false: there was none */
+    void (*trace_read)(const lm_plan *p, void (*each)(void *user, const lm_trace_piece *piece), void *user);
 } lm_backend;
 
 extern const lm_backend lm_backend_ref, lm_backend_cpu;

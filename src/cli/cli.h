@@ -67,6 +67,14 @@ uint64_t cli_now_ns(void);
 /* "load 12 ms, prompt 34 tokens at 210.3/s, ..." */
 void cli_note_timings(cli *c, const lm_metrics *m, uint64_t first_token_ns, uint64_t seed);
 
+/* --- one step's record: cli/trace.c ------------------------------------------------ */
+
+bool cli_trace_prefill(const cli *c);
+/* Asks for it where --trace was given; then, after some steps, writes it and says
+ * what it shows. */
+lm_status cli_trace_begin(cli *c, lm_error *err);
+lm_status cli_trace_end(cli *c, lm_error *err);
+
 /* --- sessions at rest: cli/verb_state.c -------------------------------------------- */
 
 lm_status cli_open_store(cli *c, lm_store **out, lm_error *err); /* --state-dir */

@@ -256,6 +256,12 @@ const opt cli_options[OPT_COUNT] = {
     { OPT_QUICK, "quick", .type = TYPE_FLAG, .group = GROUP_MEASURE, .flags = OPT_LINE_ONLY,
       .verbs = IN(PACK), .help = "With check: headers and shapes only, not every weight." },
 
+    { OPT_TRACE, "trace", .type = TYPE_FILE, .group = GROUP_MEASURE, .flags = OPT_LINE_ONLY,
+      .arg = "FILE.json", .verbs = IN(RUN),
+      .help = "Write one step, operation by operation and thread by thread, as Chrome trace events." },
+    { OPT_TRACE_STEP, "trace-step", .type = TYPE_CHOICE, .group = GROUP_MEASURE, .flags = OPT_LINE_ONLY,
+      .arg = "decode|prefill", .choices = "decode,prefill", .fallback = "decode",
+      .verbs = IN(RUN), .help = "With --trace: the step of one token, or one of a prompt." },
     { OPT_BENCH_PROMPT, "n-prompt", .letter = 'p', .type = TYPE_INTS, .group = GROUP_MEASURE,
       .flags = OPT_LINE_ONLY, .arg = "N,N", NUM(0, 1 << 24), .fallback = "512", .verbs = IN(BENCH),
       .help = "Tokens of a prefill; 0 measures none." },

@@ -103,6 +103,8 @@ typedef enum {
     OPT_CONTEXT,
     OPT_NOW,
     OPT_QUICK,
+    OPT_TRACE,
+    OPT_TRACE_STEP,
     OPT_BENCH_PROMPT,
     OPT_BENCH_GEN,
     OPT_BENCH_DEPTH,

@@ -353,7 +353,11 @@ lm_status verb_run(cli *c, lm_error *err)
     if (st == LM_OK)
         st = cli_open_model(c, pack, &o, err);
     if (st == LM_OK)
+        st = cli_trace_begin(c, err);
+    if (st == LM_OK)
         st = answer(c, &src, err);
+    if (st == LM_OK)
+        st = cli_trace_end(c, err);
     lm_free(src.read);
     return st;
 }

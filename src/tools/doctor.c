@@ -20,6 +20,32 @@ static json_t *isas(void)
     return a;
 }
 
+static json_t *machine(const lm_device_facts *f)
+{
+    return json_pack("{s:s, s:s, s:i, s:i, s:I}", "version", lm_version(), "cpu", f->cpu, "cores",
+                     (int)f->cores, "threads", (int)lm_device_threads(f), "memory",
+                     (json_int_t)f->memory_total);
+}
+
+static lm_status give(json_t *o, char **json, lm_error *err)
+{
+    char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
+    json_decref(o);
+    if (!text)
+        return lm_fail(err, LM_ERR_NOMEM, "no memory for the report");
+    *json = text;
+    return LM_OK;
+}
+
+lm_status lm_machine(char **json, lm_error *err)
+{
+    lm_device_facts f;
+    lm_device_read(&f);
+    json_t *o = machine(&f);
+    (void)json_object_set_new(o, "isa", isas());
+    return give(o, json, err);
+}
+
 static void add_missing(json_t *o, const char *what, const char *todo)
 {
     (void)json_array_append_new(json_object_get(o, "missing"),
@@ -58,10 +84,10 @@ lm_status lm_doctor(char **json, lm_error *err)
 {
     lm_device_facts f;
     lm_device_read(&f);
-    json_t *o = json_pack("{s:s, s:s, s:i, s:i, s:I, s:I, s:f, s:[s, s]}", "version", lm_version(), "cpu",
-                          f.cpu, "cores", (int)f.cores, "threads", (int)lm_device_threads(&f), "memory",
-                          (json_int_t)f.memory_total, "memory_free", (json_int_t)lm_device_free_memory(&f),
-                          "bandwidth", lm_probe_bandwidth(0), "backends", "cpu", "ref");
+    json_t *o = machine(&f);
+    (void)json_object_update_new(o, json_pack("{s:I, s:f, s:[s, s]}", "memory_free",
+                                              (json_int_t)lm_device_free_memory(&f), "bandwidth",
+                                              lm_probe_bandwidth(0), "backends", "cpu", "ref"));
     if (f.memory_limit != UINT64_MAX)
         (void)json_object_set_new(o, "memory_limit", json_integer((json_int_t)f.memory_limit));
     if (f.cpu_quota > 0)
@@ -76,10 +102,5 @@ lm_status lm_doctor(char **json, lm_error *err)
         json_decref(o);
         return status;
     }
-    char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
-    json_decref(o);
-    if (!text)
-        return lm_fail(err, LM_ERR_NOMEM, "no memory for the report");
-    *json = text;
-    return LM_OK;
+    return give(o, json, err);
 }

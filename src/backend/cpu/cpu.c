@@ -107,4 +107,7 @@ const lm_backend lm_backend_cpu = {
     .plan_bytes = cpu_plan_bytes,
     .run = lm_cpu_run,
     .plan_free = lm_cpu_plan_free,
+    .trace = lm_cpu_trace_ask,
+    .trace_step = lm_cpu_trace_step,
+    .trace_read = lm_cpu_trace_read,
 };

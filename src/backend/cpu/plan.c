@@ -56,6 +56,7 @@ void lm_cpu_plan_free(lm_plan *pl)
     lm_free(pl->stages);
     lm_free(pl->cuts);
     lm_free(pl->work);
+    lm_cpu_trace_free(pl->trace);
     lm_free(pl);
 }
 

@@ -23,6 +23,7 @@
 #include "backend/cpu/attend.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/team.h"
+#include "backend/cpu/trace.h"
 
 /* Tokens (and wanted rows) up to which every thread does the prologues. */
 enum { LM_FEW = 4, LM_MAX_SHAPES = 8 };
@@ -119,6 +120,7 @@ typedef struct {
     uint32_t n_units[LM_MAX_SHAPES];
     bool split[LM_MAX_SHAPES]; /* units are spans, queries are gathered afterwards */
     _Atomic uint32_t stop;     /* stage after which to stop, plus 1; 0: none */
+    lm_lane *lanes;            /* [threads]; NULL: nobody watches */
 } lm_run;
 
 struct lm_plan {
@@ -144,6 +146,7 @@ struct lm_plan {
     size_t pos_at, segment_at; /* uint32_t [max_tokens] each */
     uint64_t bytes;            /* all that was allocated */
     lm_run run;
+    lm_cpu_trace *trace; /* NULL until somebody asks */
 };
 
 static inline uint32_t *lm_plan_positions(const lm_plan *pl)

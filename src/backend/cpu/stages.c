@@ -10,6 +10,7 @@ typedef struct {
     const lm_step *s;
     uint32_t me;
     void *scratch;
+    lm_lane *lane; /* NULL: nobody watches */
 } worker;
 
 /* The first row of a slot as this thread sees it. */
@@ -160,10 +161,17 @@ static void prologue(const worker *w, const lm_stage *st)
             t0 = (uint32_t)((uint64_t)n * w->me / pl->d->n_threads);
             t1 = (uint32_t)((uint64_t)n * (w->me + 1) / pl->d->n_threads);
         }
+        /* Few tokens are watched operation by operation, many as one. */
+        lm_lane *each = pl->run.few ? w->lane : NULL, *all = pl->run.few || t1 == t0 ? NULL : w->lane;
+        uint64_t began = lm_lane_begin(all);
         for (uint32_t t = t0; t < t1; t++)
             for (uint32_t i = st->micro0; i < st->micro0 + st->n_micros; i++)
-                if (pl->micros[i].wanted == (wanted != 0))
+                if (pl->micros[i].wanted == (wanted != 0)) {
+                    uint64_t at = lm_lane_begin(each);
                     micro(w, &pl->micros[i], t);
+                    LM_LANE_END(each, at, .what = LM_DID_MICRO, .index = i, .a = t);
+                }
+        LM_LANE_END(all, began, .what = LM_DID_PROLOGUE, .index = (uint32_t)(st - pl->stages), .a = t1 - t0);
     }
 }
 
@@ -194,16 +202,22 @@ static void bundle_rows(const worker *w, const lm_bundle *b, uint32_t row0, uint
         n = pl->slots[l->op->out].wanted ? w->s->n_rows : w->s->n_tokens;
         if (n == 0)
             return;
+        uint64_t began = lm_lane_begin(w->lane);
         l->kernel->run(&l->op->u.linear.w, row0, row1, slot_at(w, l->x), n, row_at(w, l->op->out, 0), b->rows,
                        w->scratch);
+        LM_LANE_END(w->lane, began, .what = LM_DID_LINEAR, .index = i, .a = row0, .b = row1, .c = n);
         if (l->op->u.linear.bias)
             for (uint32_t t = 0; t < n; t++) {
                 float *y = row_at(w, l->op->out, t) + row0;
                 pl->d->kernels->add(y, l->op->u.linear.bias + row0, y, row1 - row0);
             }
     }
+    uint64_t began = b->n_epis > 0 ? lm_lane_begin(w->lane) : 0;
     for (uint32_t i = b->epi0; i < b->epi0 + b->n_epis; i++)
         epilogue(w, pl->epis[i].op, row0, row1, n);
+    if (b->n_epis > 0)
+        LM_LANE_END(w->lane, began, .what = LM_DID_EPILOGUE, .index = (uint32_t)(b - pl->bundles), .a = row0,
+                    .b = row1, .c = n);
 }
 
 /* The panels [p0, p1) of a stage's bundles, laid end to end. */
@@ -266,6 +280,30 @@ static void attend_item(const worker *w, const lm_att *a, uint32_t item)
     lm_attend_run(&a->a, &work, w->scratch);
 }
 
+/* attend_item(), and what it read where somebody watches. */
+static void watched_item(const worker *w, const lm_att *a, uint32_t item)
+{
+    if (!w->lane) {
+        attend_item(w, a, item);
+        return;
+    }
+    const lm_shape *s = &w->pl->shapes[a->shape];
+    uint32_t n_units = w->pl->run.n_units[a->shape];
+    const lm_unit *u = &lm_plan_units(w->pl, a->shape)[n_units - 1 - item % n_units];
+    uint32_t pos = w->s->segments[u->segment].pos + u->first, sum = 0;
+    uint32_t from = LM_MAX(lm_attend_from(s->window, pos), u->span0 * LM_SPAN);
+    uint32_t end = LM_MIN(pos + u->n, u->span1 * LM_SPAN);
+    for (uint32_t t = 0; t < u->n; t++) {
+        uint32_t first = LM_MAX(lm_attend_from(s->window, pos + t), u->span0 * LM_SPAN);
+        uint32_t last = LM_MIN(pos + t + 1, end);
+        sum += last > first ? last - first : 0;
+    }
+    uint64_t began = lm_trace_now();
+    attend_item(w, a, item);
+    LM_LANE_END(w->lane, began, .what = LM_DID_ATTEND, .index = (uint32_t)(a - w->pl->atts),
+                .a = item / n_units, .b = u->n, .c = end - from, .d = sum);
+}
+
 static void stage_main(const worker *w, const lm_stage *st, const uint32_t *cuts)
 {
     const lm_plan *pl = w->pl;
@@ -289,7 +327,7 @@ static void stage_main(const worker *w, const lm_stage *st, const uint32_t *cuts
                 c -= n;
                 i++;
             }
-            attend_item(w, &pl->atts[i], c);
+            watched_item(w, &pl->atts[i], c);
         }
     if (pl->run.few)
         panels(w, st, cuts[w->me], cuts[w->me + 1]);
@@ -297,19 +335,27 @@ static void stage_main(const worker *w, const lm_stage *st, const uint32_t *cuts
 
 /* --- a run ------------------------------------------------------------------------------ */
 
+static void meet(const worker *w, uint32_t stage)
+{
+    uint64_t began = lm_lane_begin(w->lane);
+    lm_team_barrier(w->pl->d->team, w->me);
+    LM_LANE_END(w->lane, began, .what = LM_DID_WAIT, .index = stage);
+}
+
 static void member(void *arg, uint32_t me)
 {
     lm_plan *pl = arg;
     worker w = { .pl = pl,
                  .s = pl->run.step,
                  .me = me,
+                 .lane = pl->run.lanes ? &pl->run.lanes[me] : NULL,
                  .scratch = pl->work + pl->own_at + me * pl->own_bytes + pl->scratch_at };
     for (uint32_t i = 0; i < pl->n_stages; i++) {
         const lm_stage *st = &pl->stages[i];
         bool work = st->n_bundles + st->n_atts > 0;
         prologue(&w, st);
         if (work && (!pl->run.few || st->sync))
-            lm_team_barrier(pl->d->team, me);
+            meet(&w, i);
         if (work)
             stage_main(&w, st, pl->cuts + (size_t)i * (pl->d->n_threads + 1));
         if (me == 0 && w.s->cancel && atomic_load_explicit(w.s->cancel, memory_order_relaxed))
@@ -317,7 +363,7 @@ static void member(void *arg, uint32_t me)
         if (!work && pl->run.few)
             continue;
         if (i + 1 < pl->n_stages)
-            lm_team_barrier(pl->d->team, me);
+            meet(&w, i);
         /* Only thread 0 writes it, before the barrier of the stage that it names:
          * all leave after the same stage. */
         uint32_t stop = atomic_load_explicit(&pl->run.stop, memory_order_relaxed);
@@ -434,7 +480,9 @@ lm_status lm_cpu_run(lm_plan *pl, const lm_step *s, lm_error *err)
             lm_plan_segments(pl)[s->segments[g].first + t] = g;
         }
     make_units(pl);
+    pl->run.lanes = lm_cpu_trace_begin(pl->trace, s);
     lm_team_run(pl->d->team, member, pl);
+    lm_cpu_trace_end(pl->trace);
     if (atomic_load_explicit(&pl->run.stop, memory_order_relaxed))
         return lm_fail(err, LM_ERR_CANCELLED, "cancelled");
     worker w = { .pl = pl, .s = s };
