@@ -39,6 +39,38 @@ LM_API lm_status lm_state_open(lm_store **out, const lm_state_options *options, 
 LM_API void lm_state_close(lm_store *s);
 LM_API const char *lm_state_folder(const lm_store *s); /* borrowed */
 
+/* Figures of the store and of what this process had of it. */
+typedef struct {
+    uint32_t size;                        /* sizeof(lm_state_stats), set by the caller */
+    uint64_t budget, bytes;               /* bytes: of everything in the folder */
+    uint64_t pages, page_bytes;           /* in the index */
+    uint64_t runs, sessions, kept_pages;  /* kept: of sessions that a person named */
+    uint64_t hits, misses, tokens_found;  /* prefixes that were looked for, this process */
+    uint64_t pages_written, pages_reused; /* this process */
+    uint64_t pages_evicted, puts_dropped; /* this process; dropped: the disk was too slow or full */
+} lm_state_stats;
+LM_API lm_status lm_state_get_stats(lm_store *s, lm_state_stats *out, lm_error *err);
+
+typedef struct {
+    bool first_write; /* the first page ever that this store kept by itself was written */
+    lm_error trouble; /* LM_OK, or why nothing more is kept by itself for now */
+} lm_state_news;
+/* What a person should be told, each thing once.  True when there is something. */
+LM_API bool lm_state_get_news(lm_store *s, lm_state_news *out);
+
+/* --- sleep -------------------------------------------------------------------------- */
+
+typedef struct {
+    uint32_t size;        /* sizeof(lm_sleep_options), set by lm_sleep_defaults() */
+    const char *title;    /* all texts: UTF-8, NULL: none */
+    const char *messages; /* JSON array; kept with it, not looked into */
+    const char *labels;   /* JSON object of texts */
+    const char *metadata; /* JSON object */
+    const char *parent;   /* name of the session that this one came from; NULL: the one it was woken from,
+                             unless that is its own name */
+    bool behind;          /* do not wait: the outcome is told by the next sleep, or lm_state_flush() */
+} lm_sleep_options;
+LM_API void lm_sleep_defaults(lm_sleep_options *out);
 typedef struct {
     uint32_t pages_written, pages_reused;
     uint64_t bytes_written;
@@ -46,12 +78,38 @@ typedef struct {
 /* Writes the session under `name`, in place of an earlier one of that name, whole or
  * not at all; the session goes on unchanged.  Only pages that the store lacks are
  * written.  The first time, the pack's weights are read once to know them by content.
- * `title` and `messages` (JSON) are kept with it, NULL: none.  *out may be NULL.
+ * `o` NULL: the defaults; *out may be NULL, and is zeros with `behind`.
  * LM_ERR_USAGE: an empty session, or a name that is none; LM_ERR_NOSPACE has both sizes. */
-LM_API lm_status lm_session_sleep(lm_session *s, lm_store *store, const char *name, const char *title,
-                                  const char *messages, lm_sleep_result *out, lm_error *err);
+LM_API lm_status lm_session_sleep(lm_session *s, lm_store *store, const char *name, const lm_sleep_options *o,
+                                  lm_sleep_result *out, lm_error *err);
+/* Waits for everything that is being written; the first sleep of `s` that failed behind
+ * its back is the outcome. */
+LM_API lm_status lm_session_flush(lm_session *s, lm_error *err);
+/* Appends, then sleeps.  A failed append does not sleep; after a failed sleep the
+ * session has the tokens. */
+LM_API lm_status lm_session_append_and_sleep(lm_session *s, lm_store *store, const char *name,
+                                             const int32_t *ids, size_t n, const lm_sleep_options *o,
+                                             lm_sleep_result *out, lm_error *err);
+/* Generates, then sleeps; *out as lm_generate() gives it, also when only the sleep failed. */
+LM_API lm_status lm_session_generate_and_sleep(lm_session *s, lm_store *store, const char *name,
+                                               const lm_generate_options *g, lm_on_token on_token, void *user,
+                                               const lm_sleep_options *o, lm_generated *out,
+                                               lm_sleep_result *slept, lm_error *err);
 
-enum { LM_STATE_REPLAY = 1 }; /* what cannot be mounted is computed again from its tokens */
+/* --- wake ----------------------------------------------------------------------------- */
+
+enum {
+    LM_STATE_REPLAY = 1,  /* what cannot be mounted is computed again from its tokens */
+    LM_STATE_OVERRIDE = 2 /* mount although it was made for another model, or computed otherwise, as long as
+                             the pages have this model's shape: the answers are the caller's affair, and the
+                             session's pages never serve another */
+};
+typedef struct {
+    uint32_t size; /* sizeof(lm_wake_options), set by lm_wake_defaults() */
+    unsigned flags;
+    uint32_t at; /* only the first so many tokens; 0: all */
+} lm_wake_options;
+LM_API void lm_wake_defaults(lm_wake_options *out);
 typedef struct {
     uint32_t n_tokens;   /* of the session now */
     uint32_t n_mounted;  /* of them in place */
@@ -60,16 +118,41 @@ typedef struct {
     uint64_t wake_ns;    /* all of the call, but for knowing the weights */
     uint64_t identity_ns;
 } lm_wake_result;
-/* Puts what was slept under `name` in place of the session's content.  *out may be
- * NULL, and is filled on a mismatch too.  Without LM_STATE_REPLAY: LM_ERR_MISMATCH names
- * what forbids mounting, LM_ERR_STATE says which pages are gone.  With it they are
- * computed from the tokens, unless the tokenizer is another.  LM_ERR_NOT_FOUND: no such
- * session; LM_ERR_TOO_LONG: the context is too small.  Of a failed call the session is
- * as it was, but for a replay that failed: then it has the tokens that were finished.
- * Pages are checked before the first step that reads them; a damaged one makes that
- * step begin with a replay.  Keeps the store. */
-LM_API lm_status lm_session_wake(lm_session *s, lm_store *store, const char *name, unsigned flags,
+/* Puts what was slept under `name` in place of the session's content: its tokens, pages,
+ * sampler, and the logits after its last token (of a prefix: computed).  `o` NULL: the
+ * defaults; *out may be NULL, and is filled on a mismatch too.  Without LM_STATE_REPLAY:
+ * LM_ERR_MISMATCH names what forbids mounting, LM_ERR_STATE says which pages are gone.
+ * With it they are computed from the tokens, unless the tokenizer is another.
+ * LM_ERR_NOT_FOUND: no such session; LM_ERR_TOO_LONG: the context is too small;
+ * LM_ERR_USAGE: `at` beyond its end.  Of a failed call the session is as it was, but for
+ * a replay that failed: then it has the tokens that were finished.  Pages are checked
+ * before the first step that reads them; a damaged one makes that step begin with a
+ * replay.  Keeps the store. */
+LM_API lm_status lm_session_wake(lm_session *s, lm_store *store, const char *name, const lm_wake_options *o,
                                  lm_wake_result *out, lm_error *err);
+
+/* What would happen at a wake, without one. */
+typedef struct {
+    uint32_t n_tokens;
+    uint32_t n_mountable; /* tokens whose pages are there; 0 when something forbids */
+    bool mounts;          /* all of it, without a replay */
+    bool replays;         /* what does not mount can be computed from its tokens */
+    char reasons[512];    /* what forbids mounting: model_hash_mismatch, ... (docs/guide/memory.md) */
+    char warnings[256];   /* what differs and does not: runtime_backend_changed, ... */
+} lm_compatibility;
+LM_API lm_status lm_state_compatible(lm_store *s, const char *name, lm_model *m, lm_compatibility *out,
+                                     lm_error *err);
+
+/* --- in memory ------------------------------------------------------------------------ */
+
+/* A second session with the same content, which shares every full page.  Gives *out. */
+LM_API lm_status lm_session_fork(lm_session *s, lm_session **out, lm_error *err);
+/* Forgets everything; the session is as if new. */
+LM_API void lm_session_reset(lm_session *s);
+/* The seed of the session's last generation, also of one before it slept; false: none. */
+LM_API bool lm_session_seed(const lm_session *s, uint64_t *seed);
+
+/* --- names ----------------------------------------------------------------------------------- */
 
 /* Held by whoever goes on in a session; another holder: LM_ERR_BUSY with its pid.
  * Gives *out, given up with lm_state_release(). */

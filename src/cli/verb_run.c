@@ -311,7 +311,7 @@ static lm_status answer_in(cli *c, lm_session *s, const source *src, const int32
         LM_TRY(cli_append(c, s, ids, n, err));
     LM_TRY(generate(c, s, sampling, err));
     cli_interruptible(NULL);
-    return name != NULL ? lm_session_sleep(s, rest->store, name, NULL, NULL, NULL, err) : LM_OK;
+    return name != NULL ? lm_session_sleep(s, rest->store, name, NULL, NULL, err) : LM_OK;
 }
 
 static lm_status answer(cli *c, const source *src, lm_error *err)

@@ -20,14 +20,17 @@ static lm_status wake(cli *c, lm_session *s, const char *name, lm_store *store, 
 {
     lm_wake_result w;
     lm_quoted_buf q;
-    lm_status st = lm_session_wake(s, store, name, 0, &w, err);
+    lm_wake_options o;
+    lm_wake_defaults(&o);
+    lm_status st = lm_session_wake(s, store, name, &o, &w, err);
     bool replay = (st == LM_ERR_MISMATCH || st == LM_ERR_STATE) && strstr(w.reasons, "model_") == NULL;
     if (!replay)
         return st;
     lm_error first = *err;
     lm_error_clear(err);
     cli_interruptible(s);
-    st = lm_session_wake(s, store, name, LM_STATE_REPLAY, &w, err);
+    o.flags = LM_STATE_REPLAY;
+    st = lm_session_wake(s, store, name, &o, &w, err);
     if (st != LM_OK) {
         if (st != LM_ERR_CANCELLED)
             *err = first;

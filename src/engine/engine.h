@@ -64,6 +64,16 @@ struct lm_session {
     struct lm_store *store;
     uint32_t n_mounted;
     bool verified; /* every mounted page was read and is good */
+    /* At rest: what the sampler was, whose name it bears, what is being written. */
+    uint8_t *sampler;
+    size_t n_sampler, cap_sampler;
+    char name[256], parent[256]; /* "": none */
+    bool foreign;                /* pages of another model, mounted all the same: under names of their own */
+    uint8_t salt[16];
+    struct lm_held *sleeping; /* jobs behind its back that tell it how they ended */
+    struct lm_store *sleeps_in;
+    lm_status sleep_failed;
+    uint32_t n_published; /* tokens whose pages the store has or was given */
     atomic_bool cancel;
     lm_metrics metrics;
 };

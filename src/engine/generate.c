@@ -4,7 +4,7 @@
 #include "base/fail.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "engine/engine.h"
+#include "engine/rest.h"
 #include "engine/textside.h"
 #include "sample/sampler.h"
 
@@ -109,6 +109,7 @@ static lm_status set_up(run *r, const lm_sample_params *p, lm_error *err)
     LM_TRY(LM_NEW(&r->top_out, r->o->n_top, err));
     for (uint32_t i = 0; i < r->s->n_tokens; i++)
         LM_TRY(lm_sampler_accept(r->sampler, r->s->tokens[i], false, err));
+    lm_session_resume_sampler(r->s, p, r->sampler);
     uint32_t left = m->info.context - r->s->n_tokens;
     uint32_t n = r->o->max_tokens ? LM_MIN(r->o->max_tokens, left) : left;
     r->cap_tokens = (size_t)n + 1;
@@ -258,6 +259,8 @@ lm_status lm_generate(lm_session *s, const lm_generate_options *options, lm_on_t
     if (s->metrics.first_token_ns == 0)
         s->metrics.first_token_ns = s->metrics.prefill_ns + first;
     atomic_store_explicit(&s->cancel, false, memory_order_relaxed);
+    if (status == LM_OK)
+        status = lm_session_rest_sampler(s, &p, r.sampler, err);
     if (status == LM_OK) {
         out->tokens = r.tokens;
         out->n_tokens = r.n_tokens;

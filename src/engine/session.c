@@ -8,8 +8,7 @@
 
 #include "base/fail.h"
 #include "base/mem.h"
-#include "engine/engine.h"
-#include "state/store.h"
+#include "engine/rest.h"
 
 uint64_t lm_now_ns(void)
 {
@@ -60,6 +59,9 @@ void lm_session_close(lm_session *s)
         lm_free(s->groups[i].data);
     }
     lm_mount_close(s->mount);
+    for (lm_held *h = s->sleeping; h; h = h->next)
+        h->s = NULL; /* written all the same, and told to nobody */
+    lm_free(s->sampler);
     lm_free(s->groups);
     lm_free(s->tokens);
     lm_free(s->logits);
@@ -139,8 +141,17 @@ void lm_session_forget(lm_session *s)
     lm_mount_close(s->mount); /* pages that were taken are given back by now */
     s->mount = NULL;
     s->n_mounted = 0;
+    s->n_published = 0;
     s->n_tokens = 0;
     s->has_logits = false;
+}
+
+void lm_session_reset(lm_session *s)
+{
+    lm_session_forget(s);
+    lm_session_drop_sampler(s);
+    s->foreign = false;
+    s->name[0] = s->parent[0] = 0;
 }
 
 lm_status lm_session_truncate(lm_session *s, uint32_t n, lm_error *err)
@@ -153,6 +164,7 @@ lm_status lm_session_truncate(lm_session *s, uint32_t n, lm_error *err)
         uint32_t first = window && n + 1 > window ? (n + 1 - window) / LM_PAGE_TOKENS : 0;
         lost |= first < s->groups[i].n_dropped;
     }
+    lm_session_drop_sampler(s);
     if (lost) {
         /* A sliding window has forgotten what the shorter session would see. */
         int32_t *copy = NULL;
@@ -172,7 +184,76 @@ lm_status lm_session_truncate(lm_session *s, uint32_t n, lm_error *err)
         }
     }
     s->n_tokens = n;
+    s->n_published = LM_MIN(s->n_published, n / LM_PAGE_TOKENS * LM_PAGE_TOKENS);
     s->has_logits = false;
+    return LM_OK;
+}
+
+/* A page of the fork: a full one is shared, the last one is copied. */
+static lm_status fork_page(lm_session *s, lm_session *from, uint32_t group, uint32_t k, lm_error *err)
+{
+    lm_page *page = from->groups[group].pages[k], *copy = NULL;
+    lm_group_state *g = &s->groups[group];
+    if (page && (k + 1) * LM_PAGE_TOKENS > from->n_tokens) {
+        LM_TRY(lm_pool_take(s->m->pools[group], &copy, err));
+        memcpy(copy->data, page->data, s->m->layouts[group].page_bytes);
+        page = copy;
+    } else if (page)
+        lm_pool_keep(page);
+    g->pages[k] = page;
+    g->data[k] = page ? page->data : NULL;
+    g->n_pages = k + 1;
+    return LM_OK;
+}
+
+static lm_status fill_fork(lm_session *s, lm_session *from, lm_error *err)
+{
+    LM_TRY(lm_rest_verify(from, err));
+    LM_TRY(lm_grow((void **)&s->tokens, &s->cap_tokens, from->n_tokens, sizeof *s->tokens, err));
+    LM_TRY(lm_grow((void **)&s->sampler, &s->cap_sampler, from->n_sampler, 1, err));
+    for (uint32_t i = 0; i < s->m->n_groups; i++) {
+        lm_group_state *g = &s->groups[i];
+        uint32_t n_pages = from->groups[i].n_pages;
+        LM_TRY(lm_grow((void **)&g->pages, &g->cap, n_pages, sizeof(lm_page *), err));
+        LM_TRY(lm_grow((void **)&g->data, &g->cap_data, n_pages, sizeof(uint8_t *), err));
+        for (uint32_t k = 0; k < n_pages; k++)
+            LM_TRY(fork_page(s, from, i, k, err));
+        g->n_dropped = from->groups[i].n_dropped;
+    }
+    if (from->mount)
+        lm_mount_retain(from->mount);
+    s->mount = from->mount;
+    s->store = from->store;
+    s->n_mounted = from->n_mounted / LM_PAGE_TOKENS * LM_PAGE_TOKENS;
+    s->verified = true;
+    if (from->n_tokens)
+        memcpy(s->tokens, from->tokens, from->n_tokens * sizeof *s->tokens);
+    s->n_tokens = from->n_tokens;
+    s->n_published = from->n_published;
+    if (from->n_sampler)
+        memcpy(s->sampler, from->sampler, from->n_sampler);
+    s->n_sampler = from->n_sampler;
+    s->has_logits = from->has_logits;
+    if (s->has_logits)
+        memcpy(s->logits, from->logits, s->m->info.n_vocab * sizeof *s->logits);
+    s->foreign = from->foreign;
+    memcpy(s->salt, from->salt, sizeof s->salt);
+    memcpy(s->name, from->name, sizeof s->name);
+    memcpy(s->parent, from->parent, sizeof s->parent);
+    s->metrics.cached_tokens = from->n_tokens;
+    return LM_OK;
+}
+
+lm_status lm_session_fork(lm_session *s, lm_session **out, lm_error *err)
+{
+    lm_session *fork = NULL;
+    LM_TRY(lm_session_open(&fork, s->m, err));
+    lm_status st = fill_fork(fork, s, err);
+    if (st != LM_OK) {
+        lm_session_close(fork);
+        return st;
+    }
+    *out = fork;
     return LM_OK;
 }
 

@@ -40,6 +40,37 @@ const char *lm_state_folder(const lm_store *s)
     return lm_store_folder(s);
 }
 
+lm_status lm_state_get_stats(lm_store *s, lm_state_stats *out, lm_error *err)
+{
+    lm_store_stats t;
+    LM_TRY(lm_store_get_stats(s, &t, err));
+    lm_state_stats all = { .size = out->size,
+                           .budget = t.budget,
+                           .bytes = t.bytes,
+                           .pages = t.index.pages,
+                           .page_bytes = t.index.page_bytes,
+                           .runs = t.index.runs,
+                           .sessions = t.index.entries,
+                           .kept_pages = t.index.kept_pages,
+                           .hits = t.hits,
+                           .misses = t.misses,
+                           .tokens_found = t.tokens_found,
+                           .pages_written = t.pages_written,
+                           .pages_reused = t.pages_reused,
+                           .pages_evicted = t.pages_evicted,
+                           .puts_dropped = t.puts_dropped };
+    memcpy(out, &all, LM_MIN(sizeof all, (size_t)out->size));
+    return LM_OK;
+}
+
+bool lm_state_get_news(lm_store *s, lm_state_news *out)
+{
+    *out = (lm_state_news){ 0 };
+    uint32_t events = lm_store_events(s, &out->trouble);
+    out->first_write = (events & LM_STORE_FIRST_WRITE) != 0;
+    return events != 0;
+}
+
 /* The same object under its public name. */
 lm_status lm_state_take(lm_store *s, const char *name, lm_state_hold **out, lm_error *err)
 {

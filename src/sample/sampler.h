@@ -50,5 +50,10 @@ int32_t lm_argmax(const float *logits, uint32_t n_vocab);
 size_t lm_sampler_state_bytes(const lm_sampler *s);
 void lm_sampler_save(const lm_sampler *s, void *out);
 lm_status lm_sampler_load(lm_sampler *s, const void *state, size_t n, lm_error *err) LM_NODISCARD;
+/* Of a sampler that was told the context already: only what the tokens do not say, each
+ * if it is wanted: mirostat's running bound, and how many tokens were generated.  Fails as
+ * lm_sampler_load() does. */
+lm_status lm_sampler_resume(lm_sampler *s, const void *state, size_t n, bool mu, bool count,
+                            lm_error *err) LM_NODISCARD;
 
 #endif

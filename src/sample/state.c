@@ -118,3 +118,14 @@ lm_status lm_sampler_load(lm_sampler *s, const void *state, size_t n, lm_error *
     }
     return LM_OK;
 }
+
+lm_status lm_sampler_resume(lm_sampler *s, const void *state, size_t n, bool mu, bool count, lm_error *err)
+{
+    const uint8_t *b = state;
+    LM_TRY(check_state(s, b, n, err));
+    if (mu)
+        s->mu = lm_f32le(b + 20);
+    if (count)
+        s->n_generated = lm_u64le(b + 32);
+    return LM_OK;
+}

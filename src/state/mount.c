@@ -293,6 +293,11 @@ lm_status lm_mount_check(const lm_mount *m, lm_error *err)
     return LM_OK;
 }
 
+void lm_mount_retain(lm_mount *m)
+{
+    atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
+}
+
 void lm_mount_close(lm_mount *m)
 {
     if (m)

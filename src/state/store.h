@@ -112,6 +112,8 @@ void lm_mount_warm(lm_store *s, lm_mount *m);
 bool lm_mount_warmed(const lm_mount *m, uint32_t *good);
 /* Tells the store of a page that failed its check, so that it is written anew. */
 void lm_mount_report_bad(lm_store *s, lm_mount *m, uint32_t group, uint32_t i);
+/* One more handle on the same mount. */
+void lm_mount_retain(lm_mount *m);
 /* Gives up the handle; pages that were taken keep what they need. */
 void lm_mount_close(lm_mount *m);
 

@@ -21,6 +21,7 @@
 /* 150 tokens: two full pages and a tail; windows of 16 have moved on. */
 enum { N_PROMPT = 150, N_BEFORE = 20, N_AFTER = 64, CONTEXT = 384 };
 
+static const lm_wake_options replay = { .size = sizeof replay, .flags = LM_STATE_REPLAY };
 static int32_t prompt[N_PROMPT];
 static char folder[128];
 
@@ -140,7 +141,7 @@ static outcome never_slept(const char *name, const char *backend, const char *kv
     lm_sleep_result r = { 0 };
     assert_int_equal(lm_session_append(s, prompt, N_PROMPT, &err), LM_OK);
     generate(s, N_BEFORE);
-    if (lm_session_sleep(s, store, "talk", NULL, NULL, &r, &err) != LM_OK)
+    if (lm_session_sleep(s, store, "talk", NULL, &r, &err) != LM_OK)
         fail_msg("%s %s %s: %s", name, backend, kv, err.text);
     assert_true(r.pages_written > 0);
     generate(s, N_AFTER);
@@ -161,7 +162,7 @@ static int woken_goes_on(const char *name, const char *backend, const char *kv, 
     lm_store *store = open_store();
     lm_session *s = open_session(m);
     int bad = 0;
-    if (lm_session_wake(s, store, "talk", 0, &w, &err) != LM_OK) {
+    if (lm_session_wake(s, store, "talk", NULL, &w, &err) != LM_OK) {
         (void)fprintf(stderr, "%s\n", err.text);
         bad |= 1;
     } else {
@@ -173,7 +174,7 @@ static int woken_goes_on(const char *name, const char *backend, const char *kv, 
         bad |= same(want, s) ? 0 : 16;
         /* Asleep again: what the store has is not written again. */
         lm_sleep_result r = { 0 };
-        bad |= lm_session_sleep(s, store, "talk", NULL, NULL, &r, &err) == LM_OK ? 0 : 32;
+        bad |= lm_session_sleep(s, store, "talk", NULL, &r, &err) == LM_OK ? 0 : 32;
         bad |= r.pages_reused > 0 ? 0 : 64;
     }
     lm_session_close(s);
@@ -239,12 +240,12 @@ static void what_forbids_a_mount_is_named_and_the_tokens_are_replayed(void **sta
         lm_session *s = open_session(m), *fresh = open_session(m);
         lm_wake_result w;
         lm_error err = { 0 };
-        assert_int_equal(lm_session_wake(s, store, "talk", 0, &w, &err), LM_ERR_MISMATCH);
+        assert_int_equal(lm_session_wake(s, store, "talk", NULL, &w, &err), LM_ERR_MISMATCH);
         assert_non_null(strstr(w.reasons, others[i].reason));
         assert_non_null(strstr(err.text, others[i].reason));
         assert_int_equal(lm_session_n_tokens(s), 0);
         memset(&err, 0, sizeof err);
-        assert_int_equal(lm_session_wake(s, store, "talk", LM_STATE_REPLAY, &w, &err), LM_OK);
+        assert_int_equal(lm_session_wake(s, store, "talk", &replay, &w, &err), LM_OK);
         assert_int_equal(w.n_mounted, 0);
         assert_int_equal(w.n_replayed, N_PROMPT + N_BEFORE);
         assert_int_equal(lm_session_append(fresh, o.tokens, N_PROMPT + N_BEFORE, &err), LM_OK);
@@ -268,7 +269,7 @@ static void a_woken_session_that_is_cut_never_writes_into_the_store(void **state
     for (uint32_t cut = 1; cut <= N_PROMPT + N_BEFORE; cut += cut < 120 ? 40 : 13) {
         lm_session *s = open_session(m), *fresh = open_session(m);
         lm_error err = { 0 };
-        assert_int_equal(lm_session_wake(s, store, "talk", 0, NULL, &err), LM_OK);
+        assert_int_equal(lm_session_wake(s, store, "talk", NULL, NULL, &err), LM_OK);
         assert_int_equal(lm_session_truncate(s, cut, &err), LM_OK);
         assert_int_equal(lm_session_append(s, prompt, 70, &err), LM_OK);
         assert_int_equal(lm_session_append(fresh, o.tokens, cut, &err), LM_OK);
@@ -280,7 +281,7 @@ static void a_woken_session_that_is_cut_never_writes_into_the_store(void **state
         lm_session_close(fresh);
     }
     lm_session *s = open_session(m);
-    assert_int_equal(lm_session_wake(s, store, "talk", 0, NULL, NULL), LM_OK);
+    assert_int_equal(lm_session_wake(s, store, "talk", NULL, NULL, NULL), LM_OK);
     generate(s, N_AFTER);
     assert_true(same(&o, s));
     lm_session_close(s);
@@ -328,7 +329,7 @@ static void a_damaged_page_costs_a_replay_and_never_a_wrong_token(void **state)
     lm_session *s = open_session(m);
     lm_wake_result w;
     lm_error err = { 0 };
-    if (lm_session_wake(s, store, "talk", LM_STATE_REPLAY, &w, &err) != LM_OK)
+    if (lm_session_wake(s, store, "talk", &replay, &w, &err) != LM_OK)
         fail_msg("%s", err.text);
     generate(s, N_AFTER);
     assert_true(same(&o, s));
@@ -360,7 +361,7 @@ static void sessions_are_listed_held_and_removed(void **state)
     lm_error err = { 0 };
     lm_state_hold *mine = NULL, *other = NULL;
     int n = 0;
-    assert_int_equal(lm_session_sleep(s, store, "empty", NULL, NULL, NULL, &err), LM_ERR_USAGE);
+    assert_int_equal(lm_session_sleep(s, store, "empty", NULL, NULL, &err), LM_ERR_USAGE);
     assert_int_equal(lm_state_list(store, count, &n, NULL), LM_OK);
     assert_int_equal(lm_state_show(store, "talk", count, &n, NULL), LM_OK);
     assert_int_equal(n, 2);
@@ -368,7 +369,7 @@ static void sessions_are_listed_held_and_removed(void **state)
     assert_int_equal(lm_state_take(store, "talk", &other, NULL), LM_ERR_BUSY);
     lm_state_release(mine);
     assert_int_equal(lm_state_remove(store, "talk", NULL), LM_OK);
-    assert_int_equal(lm_session_wake(s, store, "talk", LM_STATE_REPLAY, NULL, NULL), LM_ERR_NOT_FOUND);
+    assert_int_equal(lm_session_wake(s, store, "talk", &replay, NULL, NULL), LM_ERR_NOT_FOUND);
     assert_int_equal(lm_state_list(store, count, &n, NULL), LM_OK);
     assert_int_equal(n, 2);
     lm_session_close(s);
