@@ -415,6 +415,9 @@ static lm_status make_bundles(compiler *c)
             st->panels += (b->rows + LM_PANEL - 1) / LM_PANEL;
         }
         st->n_bundles = pl->n_bundles - st->bundle0;
+        st->few_rows = true;
+        for (uint32_t i = pl->bundles[st->bundle0].lin0; i < n && st->n_bundles > 0; i++)
+            st->few_rows = st->few_rows && pl->slots[sorted[i].op->out].wanted;
     }
     memcpy(pl->lins, sorted, n * sizeof *sorted);
     lm_free(sorted);

@@ -26,7 +26,7 @@
 #include "backend/cpu/trace.h"
 
 /* Tokens (and wanted rows) up to which every thread does the prologues. */
-enum { LM_FEW = 4, LM_MAX_SHAPES = 8 };
+enum { LM_FEW = 4, LM_MAX_SHAPES = 8, LM_TOKEN_PIECE = 96 };
 
 struct lm_device {
     lm_isa isa;
@@ -110,6 +110,7 @@ typedef struct {
     uint32_t micro0, n_micros, bundle0, n_bundles, att0, n_atts;
     uint32_t layer;
     uint32_t panels; /* of all bundles */
+    bool few_rows;   /* all linears are of wanted rows */
     bool sync;       /* prologue and main may not overlap even when tokens are few */
 } lm_stage;
 

@@ -177,10 +177,10 @@ static void prologue(const worker *w, const lm_stage *st)
 
 /* --- main: linears ------------------------------------------------------------------ */
 
-static void epilogue(const worker *w, const lm_op *op, uint32_t row0, uint32_t row1, uint32_t n)
+static void epilogue(const worker *w, const lm_op *op, uint32_t row0, uint32_t row1, uint32_t t0, uint32_t t1)
 {
     const lm_cpu_kernels *k = w->pl->d->kernels;
-    for (uint32_t t = 0; t < n; t++) {
+    for (uint32_t t = t0; t < t1; t++) {
         const float *x = row_at(w, op->in[0], t) + row0;
         const float *z = op->in[1] ? row_at(w, op->in[1], t) + row0 : NULL;
         float *y = row_at(w, op->out, t) + row0;
@@ -193,52 +193,68 @@ static void epilogue(const worker *w, const lm_op *op, uint32_t row0, uint32_t r
     }
 }
 
-static void bundle_rows(const worker *w, const lm_bundle *b, uint32_t row0, uint32_t row1)
+/* Output rows [row0, row1) of the tokens (wanted rows) [t0, t1). */
+static void bundle_rows(const worker *w, const lm_bundle *b, uint32_t row0, uint32_t row1, uint32_t t0,
+                        uint32_t t1)
 {
     const lm_plan *pl = w->pl;
-    uint32_t n = 0;
+    t1 = LM_MIN(t1, pl->slots[pl->lins[b->lin0].op->out].wanted ? w->s->n_rows : w->s->n_tokens);
+    if (t0 >= t1)
+        return;
     for (uint32_t i = b->lin0; i < b->lin0 + b->n_lins; i++) {
         const lm_lin *l = &pl->lins[i];
-        n = pl->slots[l->op->out].wanted ? w->s->n_rows : w->s->n_tokens;
-        if (n == 0)
-            return;
         uint64_t began = lm_lane_begin(w->lane);
-        l->kernel->run(&l->op->u.linear.w, row0, row1, slot_at(w, l->x), n, row_at(w, l->op->out, 0), b->rows,
-                       w->scratch);
-        LM_LANE_END(w->lane, began, .what = LM_DID_LINEAR, .index = i, .a = row0, .b = row1, .c = n);
+        l->kernel->run(&l->op->u.linear.w, row0, row1, (uint8_t *)row_at(w, l->x, t0), t1 - t0,
+                       row_at(w, l->op->out, t0), b->rows, w->scratch);
+        LM_LANE_END(w->lane, began, .what = LM_DID_LINEAR, .index = i, .a = row0, .b = row1, .c = t1 - t0);
         if (l->op->u.linear.bias)
-            for (uint32_t t = 0; t < n; t++) {
+            for (uint32_t t = t0; t < t1; t++) {
                 float *y = row_at(w, l->op->out, t) + row0;
                 pl->d->kernels->add(y, l->op->u.linear.bias + row0, y, row1 - row0);
             }
     }
     uint64_t began = b->n_epis > 0 ? lm_lane_begin(w->lane) : 0;
     for (uint32_t i = b->epi0; i < b->epi0 + b->n_epis; i++)
-        epilogue(w, pl->epis[i].op, row0, row1, n);
+        epilogue(w, pl->epis[i].op, row0, row1, t0, t1);
     if (b->n_epis > 0)
         LM_LANE_END(w->lane, began, .what = LM_DID_EPILOGUE, .index = (uint32_t)(b - pl->bundles), .a = row0,
-                    .b = row1, .c = n);
+                    .b = row1, .c = t1 - t0);
 }
 
 /* The panels [p0, p1) of a stage's bundles, laid end to end. */
-static void panels(const worker *w, const lm_stage *st, uint32_t p0, uint32_t p1)
+static void panels(const worker *w, const lm_stage *st, uint32_t p0, uint32_t p1, uint32_t t0, uint32_t t1)
 {
     for (uint32_t i = st->bundle0; i < st->bundle0 + st->n_bundles && p1 > 0; i++) {
         const lm_bundle *b = &w->pl->bundles[i];
         uint32_t n = (b->rows + LM_PANEL - 1) / LM_PANEL, last = LM_MIN(p1, n);
         if (p0 < last)
-            bundle_rows(w, b, p0 * LM_PANEL, LM_MIN(last * LM_PANEL, b->rows));
+            bundle_rows(w, b, p0 * LM_PANEL, LM_MIN(last * LM_PANEL, b->rows), t0, t1);
         p0 -= LM_MIN(p0, n);
         p1 -= last;
     }
 }
 
-/* Panels that are claimed at a time: pieces big enough to stream, and several for
- * each thread. */
-static uint32_t piece(const worker *w, const lm_stage *st)
+/* How the linears of a stage are claimed: `panels` by `tokens` at a time. */
+typedef struct {
+    uint32_t panels, tokens, across, n;
+} pieces;
+
+/* Several pieces for each thread.  A kernel lays out the tokens anew for every 8
+ * panels, so a matrix that would give smaller pieces is cut along the tokens, in
+ * whole tiles of 6. */
+static pieces cut_pieces(const worker *w, const lm_stage *st)
 {
-    uint32_t n = st->panels / (w->pl->d->n_threads * 8);
-    return LM_MAX(2u, LM_MIN(n & ~1u, 16u));
+    uint32_t threads = w->pl->d->n_threads, most = LM_MAX(w->s->n_tokens, w->s->n_rows), cuts = 1;
+    pieces p = { .panels = LM_MAX(2u, LM_MIN(st->panels / (threads * 8) & ~1u, 16u)), .tokens = most };
+    if (p.panels < 8 && most >= 2 * LM_TOKEN_PIECE) {
+        p.panels = 8;
+        while (cuts < most / LM_TOKEN_PIECE && (st->panels + 7) / 8 * cuts < 8 * threads)
+            cuts++;
+        p.tokens = (most / cuts + 6) / 6 * 6;
+    }
+    p.across = (most + p.tokens - 1) / p.tokens;
+    p.n = (st->panels + p.panels - 1) / p.panels * p.across;
+    return p;
 }
 
 /* --- main: attention ------------------------------------------------------------------ */
@@ -307,19 +323,22 @@ static void watched_item(const worker *w, const lm_att *a, uint32_t item)
 static void stage_main(const worker *w, const lm_stage *st, const uint32_t *cuts)
 {
     const lm_plan *pl = w->pl;
-    uint32_t items = 0, chunk = piece(w, st), chunks = 0;
+    uint32_t items = 0;
+    /* Linears of few rows, such as the head of a prompt, stream best in one run a thread. */
+    bool whole = pl->run.few || (st->few_rows && w->s->n_rows <= LM_FEW);
+    pieces p = { 0 };
     for (uint32_t i = st->att0; i < st->att0 + st->n_atts; i++)
         items += pl->run.n_units[pl->atts[i].shape] * pl->shapes[pl->atts[i].shape].n_kv;
-    if (!pl->run.few)
-        chunks = (st->panels + chunk - 1) / chunk;
-    if (items + chunks > 0)
+    if (!whole && st->panels > 0)
+        p = cut_pieces(w, st);
+    if (items + p.n > 0)
         for (;;) {
             uint32_t c = lm_team_claim(pl->d->team, w->me);
-            if (c >= items + chunks)
+            if (c >= items + p.n)
                 break;
             if (c >= items) {
-                uint32_t p = (c - items) * chunk;
-                panels(w, st, p, LM_MIN(p + chunk, st->panels));
+                uint32_t panel = (c - items) / p.across * p.panels, t = (c - items) % p.across * p.tokens;
+                panels(w, st, panel, LM_MIN(panel + p.panels, st->panels), t, t + p.tokens);
                 continue;
             }
             uint32_t i = st->att0, n;
@@ -329,8 +348,8 @@ static void stage_main(const worker *w, const lm_stage *st, const uint32_t *cuts
             }
             watched_item(w, &pl->atts[i], c);
         }
-    if (pl->run.few)
-        panels(w, st, cuts[w->me], cuts[w->me + 1]);
+    if (whole)
+        panels(w, st, cuts[w->me], cuts[w->me + 1], 0, UINT32_MAX);
 }
 
 /* --- a run ------------------------------------------------------------------------------ */
