@@ -58,6 +58,25 @@ typedef struct {
 /* What a person should be told, each thing once.  True when there is something. */
 LM_API bool lm_state_get_news(lm_store *s, lm_state_news *out);
 
+/* --- automatic reuse -------------------------------------------------------------- */
+
+/* From now on every session of the model begins where the store, or another session of
+ * the model, has already been: lm_session_append() takes the longest prefix whose tokens
+ * are equal and computes the rest, and full pages of sessions of 256 tokens and more
+ * are kept behind its back.  Nothing is kept or found before the weights are known by
+ * content; large packs are read for that on a thread of their own.  `store` NULL ends it.
+ * Keeps the store: it is closed before the model, or after it, when its sessions are.
+ * lm_metrics.cached_tokens counts tokens that were not computed.  Evaluations that ask
+ * for rows neither find nor keep anything.  LM_ERR_UNSUPPORTED: a model whose state has
+ * no pages. */
+LM_API lm_status lm_model_remember(lm_model *m, lm_store *store, lm_error *err);
+/* Takes the longest known prefix of the session's tokens followed by `ids`: *n_taken of
+ * them are in the session then, which has no logits until the rest (one id at least) is
+ * appended.  lm_session_append() does it by itself; who appends in pieces calls it before
+ * the first. */
+LM_API lm_status lm_session_recall(lm_session *s, const int32_t *ids, size_t n, size_t *n_taken,
+                                   lm_error *err);
+
 /* --- sleep -------------------------------------------------------------------------- */
 
 typedef struct {

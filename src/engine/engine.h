@@ -34,11 +34,12 @@ struct lm_model {
     int32_t *ids;
     uint32_t *rows;
     lm_segment *segments;
-    lm_page_table *tables; /* [max_segments * n_groups] */
-    float *logits;         /* [max_rows, n_vocab] */
-    uint32_t n_sessions;
-    char *cache_dir;      /* as in lm_model_options; NULL: none */
-    struct lm_rest *rest; /* what says whose state it is; NULL until somebody asks (rest.c) */
+    lm_page_table *tables;       /* [max_segments * n_groups] */
+    float *logits;               /* [max_rows, n_vocab] */
+    char *cache_dir;             /* as in lm_model_options; NULL: none */
+    struct lm_store *store;      /* of lm_model_remember(), or NULL */
+    struct lm_session *sessions; /* all that are open */
+    struct lm_rest *rest;        /* what says whose state it is; NULL until somebody asks (rest.c) */
 };
 
 /* One cache group of a session: page i holds positions [64 i, 64 i + 64); NULL
@@ -53,6 +54,7 @@ typedef struct {
 
 struct lm_session {
     lm_model *m;
+    lm_session *next, *before; /* of the model's */
     int32_t *tokens;
     size_t cap_tokens;
     uint32_t n_tokens;      /* evaluated: their state is in the pages */
@@ -68,12 +70,17 @@ struct lm_session {
     uint8_t *sampler;
     size_t n_sampler, cap_sampler;
     char name[256], parent[256]; /* "": none */
+    bool replaying;              /* its pages are bad: nothing is looked for */
     bool foreign;                /* pages of another model, mounted all the same: under names of their own */
     uint8_t salt[16];
     struct lm_held *sleeping; /* jobs behind its back that tell it how they ended */
     struct lm_store *sleeps_in;
     lm_status sleep_failed;
-    uint32_t n_published; /* tokens whose pages the store has or was given */
+    /* To be kept automatically: pages of sliding groups at the last border, and at borders
+     * of the stride that were not handed over yet. */
+    struct lm_held *edge, *strides;
+    uint64_t computing_since; /* what the pages cost: since then */
+    uint32_t n_published;     /* tokens whose pages the store has or was given */
     atomic_bool cancel;
     lm_metrics metrics;
 };

@@ -261,6 +261,7 @@ lm_status lm_generate(lm_session *s, const lm_generate_options *options, lm_on_t
     atomic_store_explicit(&s->cancel, false, memory_order_relaxed);
     if (status == LM_OK)
         status = lm_session_rest_sampler(s, &p, r.sampler, err);
+    lm_session_publish(s, true);
     if (status == LM_OK) {
         out->tokens = r.tokens;
         out->n_tokens = r.n_tokens;

@@ -11,6 +11,7 @@
 #include "engine/engine.h"
 #include "engine/textside.h"
 #include "lemma/lemma.h"
+#include "lemma/state.h"
 #include "plan/device.h"
 
 enum { DEFAULT_CHUNK = 512, MAX_CHUNK = 1 << 16, MAX_SHARED = 1024 };
@@ -256,6 +257,7 @@ void lm_model_close(lm_model *m)
 {
     if (!m)
         return;
+    (void)!lm_model_remember(m, NULL, NULL);
     lm_text_close(m->text);
     lm_rest_free(m->rest);
     lm_free(m->cache_dir);

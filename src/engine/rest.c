@@ -21,7 +21,8 @@ lm_status lm_rest_verify(lm_session *s, lm_error *err)
     for (uint32_t i = 0; i < lm_mount_n_pages(s->mount) && good; i++)
         for (uint32_t g = 0; g < lm_mount_n_groups(s->mount) && good; g++)
             if (lm_mount_verify(s->mount, g, i, NULL) != LM_OK) {
-                lm_mount_report_bad(s->store, s->mount, g, i);
+                if (s->store)
+                    lm_mount_report_bad(s->store, s->mount, g, i);
                 good = false;
             }
     if (good) {
@@ -36,7 +37,9 @@ lm_status lm_rest_verify(lm_session *s, lm_error *err)
     s->foreign = false; /* what is computed is this model's own */
     s->metrics.cached_tokens = 0;
     lm_eval_item it = { .session = s, .ids = tokens, .n = n };
+    s->replaying = true;
     lm_status st = lm_eval_items(s->m, &it, 1, err);
+    s->replaying = false;
     lm_free(tokens);
     return st;
 }
@@ -72,25 +75,22 @@ lm_status lm_rest_own_tail(lm_session *s, lm_error *err)
 
 /* --- pages that a job reads ---------------------------------------------------------------- */
 
-lm_status lm_held_open(lm_held **out, lm_model *m, size_t cap, lm_error *err)
+lm_status lm_held_open(lm_held **out, lm_model *m, lm_error *err)
 {
-    lm_held *h = NULL;
-    LM_TRY(LM_NEW(&h, 1, err));
-    lm_status st = LM_NEW(&h->pages, cap, err);
-    if (st != LM_OK) {
-        lm_free(h);
-        return st;
-    }
-    h->m = m;
-    h->cap = cap;
-    *out = h;
+    LM_TRY(LM_NEW(out, 1, err));
+    (*out)->m = m;
     return LM_OK;
 }
 
-void lm_held_add(lm_held *h, uint32_t group, lm_page *page)
+lm_status lm_held_reserve(lm_held *h, size_t n, lm_error *err)
+{
+    return lm_grow((void **)&h->pages, &h->cap, h->n + n, sizeof *h->pages, err);
+}
+
+void lm_held_add(lm_held *h, uint32_t group, uint32_t index, lm_page *page)
 {
     lm_pool_keep(page);
-    h->pages[h->n++] = (struct lm_held_page){ group, page };
+    h->pages[h->n++] = (struct lm_held_page){ group, index, page };
 }
 
 void lm_held_close(lm_held *h)
@@ -199,10 +199,10 @@ static lm_status hold_page(lm_session *s, lm_held *h, uint32_t group, uint32_t k
     if ((k + 1) * LM_PAGE_TOKENS > s->n_tokens) {
         LM_TRY(lm_pool_take(s->m->pools[group], &copy, err));
         memcpy(copy->data, page->data, s->m->layouts[group].page_bytes);
-        h->pages[h->n++] = (struct lm_held_page){ group, copy };
+        h->pages[h->n++] = (struct lm_held_page){ group, k, copy };
         page = copy;
     } else
-        lm_held_add(h, group, page);
+        lm_held_add(h, group, k, page);
     *bytes = page->data;
     return LM_OK;
 }
@@ -214,8 +214,8 @@ static lm_status sleep_behind(lm_session *s, lm_store *store, lm_sleep *e, lm_er
     size_t n = 0;
     for (uint32_t g = 0; g < s->m->n_groups; g++)
         n += s->groups[g].n_pages;
-    LM_TRY(lm_held_open(&h, s->m, n, err));
-    lm_status st = LM_OK;
+    LM_TRY(lm_held_open(&h, s->m, err));
+    lm_status st = lm_held_reserve(h, n, err);
     for (uint32_t g = 0; g < s->m->n_groups && st == LM_OK; g++) {
         st = lm_new((void **)&data[g], s->groups[g].n_pages, sizeof *data[g], err);
         e->pages[g] = data[g];
@@ -284,6 +284,8 @@ static lm_status sleep_as(lm_session *s, lm_store *store, const char *name, cons
     lm_status st = o->behind ? sleep_behind(s, store, &e, err) : lm_store_sleep(store, &e, &report, err);
     if (st != LM_OK)
         return st;
+    if (store == s->m->store && !s->foreign) /* what a prefix search needs is there now */
+        s->n_published = s->n_tokens - s->n_tokens % LM_PAGE_TOKENS;
     if (parent != s->parent) {
         char kept[sizeof s->parent]; /* may be the name that is overwritten */
         (void)snprintf(kept, sizeof kept, "%s", parent);

@@ -35,18 +35,29 @@ struct lm_held {
     lm_held *next; /* of the session's */
     size_t n, cap;
     struct lm_held_page {
-        uint32_t group;
+        uint32_t group, index;
         lm_page *page;
     } * pages;
 };
-lm_status lm_held_open(lm_held **out, lm_model *m, size_t cap, lm_error *err) LM_NODISCARD;
-void lm_held_add(lm_held *h, uint32_t group, lm_page *page); /* one more reference */
-void lm_held_close(lm_held *h);
+lm_status lm_held_open(lm_held **out, lm_model *m, lm_error *err) LM_NODISCARD;
+lm_status lm_held_reserve(lm_held *h, size_t n, lm_error *err) LM_NODISCARD; /* n more */
+/* After lm_held_reserve(): one more reference on page `index` of a group. */
+void lm_held_add(lm_held *h, uint32_t group, uint32_t index, lm_page *page);
+void lm_held_close(lm_held *h); /* NULL is fine */
 
 /* Takes a mount's pages into the tables of an empty session, which then begins with
  * `tokens`.  Takes the mount over when it succeeds. */
 lm_status lm_session_adopt(lm_session *s, lm_store *store, lm_mount *mount, const int32_t *tokens,
                            lm_error *err) LM_NODISCARD;
+
+/* --- automatic reuse: reuse.c ------------------------------------------------------------- */
+
+/* After a step that began at `from`, before dead pages are dropped. */
+void lm_session_stepped(lm_session *s, uint32_t from);
+/* Hands full pages to the disk thread; `end`: also few of them. */
+void lm_session_publish(lm_session *s, bool end);
+/* Forgets what was held to be kept: the tokens change. */
+void lm_session_unhold(lm_session *s);
 
 /* --- the sampler between two generations ------------------------------------------------ */
 

@@ -28,7 +28,10 @@ lm_status lm_session_open(lm_session **out, lm_model *m, lm_error *err)
     lm_session *s = NULL;
     LM_TRY(LM_NEW(&s, 1, err));
     s->m = m;
-    m->n_sessions++;
+    s->next = m->sessions;
+    if (s->next)
+        s->next->before = s;
+    m->sessions = s;
     lm_status status = LM_NEW(&s->groups, m->n_groups, err);
     if (status == LM_OK)
         status = LM_NEW(&s->logits, m->info.n_vocab, err);
@@ -53,6 +56,9 @@ void lm_session_close(lm_session *s)
 {
     if (!s)
         return;
+    if (s->groups && s->logits)
+        lm_session_publish(s, true);
+    lm_session_unhold(s);
     for (uint32_t i = 0; s->groups && i < s->m->n_groups; i++) {
         drop_pages(&s->groups[i], s->m->pools[i], 0, s->groups[i].n_pages);
         lm_free(s->groups[i].pages);
@@ -65,7 +71,9 @@ void lm_session_close(lm_session *s)
     lm_free(s->groups);
     lm_free(s->tokens);
     lm_free(s->logits);
-    s->m->n_sessions--;
+    *(s->before ? &s->before->next : &s->m->sessions) = s->next;
+    if (s->next)
+        s->next->before = s->before;
     lm_free(s);
 }
 
@@ -134,6 +142,7 @@ void lm_session_drop_dead(lm_session *s)
 
 void lm_session_forget(lm_session *s)
 {
+    lm_session_unhold(s);
     for (uint32_t i = 0; i < s->m->n_groups; i++) {
         drop_pages(&s->groups[i], s->m->pools[i], 0, s->groups[i].n_pages);
         s->groups[i].n_pages = s->groups[i].n_dropped = 0;
@@ -175,6 +184,7 @@ lm_status lm_session_truncate(lm_session *s, uint32_t n, lm_error *err)
         lm_free(copy);
         return status;
     }
+    lm_session_unhold(s);
     uint32_t n_pages = (n + LM_PAGE_TOKENS - 1) / LM_PAGE_TOKENS;
     for (uint32_t i = 0; i < s->m->n_groups; i++) {
         lm_group_state *g = &s->groups[i];
@@ -275,7 +285,8 @@ static lm_status check_item(const lm_model *m, const lm_eval_item *it, lm_error 
 
 /* How much of an item the next step takes, and where its rows go. */
 typedef struct {
-    size_t done; /* tokens of the item that were evaluated */
+    size_t done;   /* tokens of the item that are in the session */
+    size_t cached; /* of them those that were not computed */
     uint32_t take, first_row, n_rows;
 } progress;
 
@@ -341,6 +352,8 @@ static void take_results(lm_model *m, const lm_eval_item *items, progress *at, s
         s->has_logits = at[i].done == it->n;
         if (s->has_logits)
             memcpy(s->logits, rows + (size_t)(at[i].n_rows - 1) * vocab, vocab * sizeof *rows);
+        if (!it->rows)
+            lm_session_stepped(s, s->n_tokens - at[i].take);
         lm_session_drop_dead(s);
     }
 }
@@ -366,6 +379,23 @@ static lm_status run_items(lm_model *m, const lm_eval_item *items, progress *at,
     }
 }
 
+/* What is known is taken; what was mounted is checked. */
+static lm_status begin_items(const lm_eval_item *items, progress *at, size_t n, uint64_t now, lm_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        lm_session *s = items[i].session;
+        if (!items[i].n)
+            continue;
+        if (!items[i].rows)
+            LM_TRY(lm_session_recall(s, items[i].ids, items[i].n, &at[i].cached, err));
+        at[i].done = at[i].cached;
+        LM_TRY(lm_rest_verify(s, err));
+        s->has_logits = false;
+        s->computing_since = s->computing_since ? s->computing_since : now;
+    }
+    return LM_OK;
+}
+
 lm_status lm_eval_items(lm_model *m, const lm_eval_item *items, size_t n, lm_error *err)
 {
     progress small[8] = { { 0 } };
@@ -373,18 +403,14 @@ lm_status lm_eval_items(lm_model *m, const lm_eval_item *items, size_t n, lm_err
     uint64_t start = lm_now_ns();
     for (size_t i = 0; i < n; i++)
         LM_TRY(check_item(m, &items[i], err));
-    for (size_t i = 0; i < n; i++)
-        if (items[i].n)
-            LM_TRY(lm_rest_verify(items[i].session, err));
     if (n > LM_LEN(small))
         LM_TRY(LM_NEW(&at, n, err));
-    for (size_t i = 0; i < n; i++)
-        if (items[i].n)
-            items[i].session->has_logits = false;
-    lm_status status = n ? run_items(m, items, at, n, err) : LM_OK;
+    lm_status status = begin_items(items, at, n, start, err);
+    if (status == LM_OK && n)
+        status = run_items(m, items, at, n, err);
     for (size_t i = 0; i < n; i++) {
         lm_session *s = items[i].session;
-        s->metrics.prompt_tokens += at[i].done;
+        s->metrics.prompt_tokens += at[i].done - at[i].cached;
         s->metrics.prefill_ns += lm_now_ns() - start;
         if (status != LM_OK)
             atomic_store_explicit(&s->cancel, false, memory_order_relaxed);
@@ -399,7 +425,11 @@ lm_status lm_model_eval(lm_model *m, const lm_eval_item *items, size_t n, lm_err
     /* A cancel that came while nothing ran is not meant for this call. */
     for (size_t i = 0; i < n; i++)
         atomic_store_explicit(&items[i].session->cancel, false, memory_order_relaxed);
-    return lm_eval_items(m, items, n, err);
+    lm_status status = lm_eval_items(m, items, n, err);
+    for (size_t i = 0; i < n && status == LM_OK; i++)
+        if (!items[i].rows)
+            lm_session_publish(items[i].session, true);
+    return status;
 }
 
 lm_status lm_session_append(lm_session *s, const int32_t *ids, size_t n, lm_error *err)

@@ -532,6 +532,7 @@ void lm_store_free(lm_store *s)
     for (size_t i = 0; i < s->n_mapped; i++)
         lm_run_release(s->mapped[i]);
     lm_free(s->mapped);
+    lm_free(s->listeners);
     lm_free(s->touched);
     for (lm_job *j = s->finished, *next; j; j = next) {
         next = j->next;
@@ -554,8 +555,26 @@ void lm_store_free(lm_store *s)
 
 void lm_store_close(lm_store *s)
 {
-    if (s && !lm_disk_stop(s))
+    if (!s)
+        return;
+    for (size_t i = s->n_listeners; i-- > 0;)
+        s->listeners[i].closing(s->listeners[i].ctx);
+    if (!lm_disk_stop(s))
         lm_store_free(s);
+}
+
+lm_status lm_store_listen(lm_store *s, void (*closing)(void *ctx), void *ctx, lm_error *err)
+{
+    LM_TRY(lm_grow((void **)&s->listeners, &s->cap_listeners, s->n_listeners + 1, sizeof *s->listeners, err));
+    s->listeners[s->n_listeners++] = (struct lm_listener){ closing, ctx };
+    return LM_OK;
+}
+
+void lm_store_unlisten(lm_store *s, const void *ctx)
+{
+    for (size_t i = s->n_listeners; i-- > 0;)
+        if (s->listeners[i].ctx == ctx)
+            s->listeners[i] = s->listeners[--s->n_listeners];
 }
 
 const char *lm_store_folder(const lm_store *s)

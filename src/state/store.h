@@ -47,6 +47,10 @@ lm_status lm_store_open(lm_store **out, const lm_store_options *o, lm_error *err
  * is written.  Every page that was handed over is released.  NULL is fine.  Mounts may
  * outlive the store. */
 void lm_store_close(lm_store *s);
+/* `closing` is called when the store begins to close, on that thread, while it still
+ * takes pages; one for each ctx. */
+lm_status lm_store_listen(lm_store *s, void (*closing)(void *ctx), void *ctx, lm_error *err) LM_NODISCARD;
+void lm_store_unlisten(lm_store *s, const void *ctx);
 /* Waits until the queue is empty. */
 void lm_store_flush(lm_store *s);
 const char *lm_store_folder(const lm_store *s);

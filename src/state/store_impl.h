@@ -26,11 +26,19 @@ struct lm_job {
     lm_error err;
 };
 
+struct lm_listener {
+    void (*closing)(void *ctx);
+    void *ctx;
+};
+
 struct lm_store {
     char *folder; /* absolute, without symbolic links */
     int dir, runs, entries, locks;
     lm_store_options o; /* resolved: no zeros */
     lm_index *writer;   /* the disk thread's alone */
+
+    struct lm_listener *listeners; /* the thread's that opens and closes */
+    size_t n_listeners, cap_listeners;
 
     pthread_mutex_t read_lock; /* guards reader */
     lm_index *reader;
