@@ -29,7 +29,7 @@ typedef struct lm_session lm_session;
 typedef struct {
     uint32_t size;         /* sizeof(lm_model_options), set by lm_model_defaults() */
     const char *backend;   /* "cpu" (default) or "ref" */
-    const char *isa;       /* NULL: the best; "avx512", "avx2", "portable" */
+    const char *isa;       /* NULL: the best; "amx", "avx512", "avx2", "portable" */
     uint32_t threads;      /* 0: the physical cores that this process may use */
     const char *kv;        /* NULL: the backend's default; "f32", "f16", "bf16" */
     uint32_t context;      /* positions of a session; 0: as trained, or what memory allows */

@@ -78,7 +78,7 @@ const opt cli_options[OPT_COUNT] = {
       .fallback = "cpu", .env = "LEMMA_BACKEND", .verbs = COMPUTE,
       .help = "What computes: cpu, or ref, the slow reference in float32." },
     { OPT_ISA, "isa", .type = TYPE_CHOICE, .group = GROUP_MODEL, .arg = "NAME",
-      .choices = "avx512,avx2,portable", .shown = "the best this machine has", .env = "LEMMA_ISA",
+      .choices = "amx,avx512,avx2,portable", .shown = "the best this machine has", .env = "LEMMA_ISA",
       .verbs = COMPUTE, .help = "Instruction set of the CPU backend." },
     { OPT_COMPUTE, "compute", .type = TYPE_CHOICE, .group = GROUP_MODEL, .arg = "HOW",
       .choices = "fast,precise", .fallback = "fast", .env = "LEMMA_COMPUTE", .verbs = COMPUTE,

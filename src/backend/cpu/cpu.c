@@ -10,7 +10,7 @@
 const lm_cpu_kernels *lm_cpu_kernels_of(lm_isa isa)
 {
 #if defined(__x86_64__)
-    if (isa == LM_ISA_AVX512)
+    if (isa == LM_ISA_AVX512 || isa == LM_ISA_AMX)
         return &lm_cpu_kernels_avx512;
     if (isa == LM_ISA_AVX2)
         return &lm_cpu_kernels_avx2;
@@ -39,8 +39,11 @@ static lm_status isa_of(const char *name, lm_isa *out, lm_error *err)
     isa_names(have, sizeof have);
     for (int i = 0; i < LM_ISA_COUNT; i++)
         if (strcmp(name, lm_isa_name((lm_isa)i)) == 0) {
-            if (!lm_isa_has((lm_isa)i))
-                return lm_fail(err, LM_ERR_UNSUPPORTED, "this machine has no %s, it has %s", name, have);
+            if (!lm_isa_has((lm_isa)i)) {
+                const char *why = lm_isa_why((lm_isa)i);
+                return lm_fail(err, LM_ERR_UNSUPPORTED, "this machine has no %s%s%s%s, it has %s", name,
+                               why ? " (" : "", why ? why : "", why ? ")" : "", have);
+            }
             *out = (lm_isa)i;
             return LM_OK;
         }
@@ -88,7 +91,9 @@ static void cpu_info(const lm_device *d, lm_device_info *out)
     (void)snprintf(out->name, sizeof out->name, "cpu %s%s, %" PRIu32 " thread%s", lm_isa_name(d->isa),
                    d->compute == LM_COMPUTE_PRECISE ? " precise" : "", d->n_threads,
                    d->n_threads == 1 ? "" : "s");
-    (void)snprintf(out->numerics, sizeof out->numerics, "cpu-1-%s%s", lm_isa_name(d->isa),
+    /* tiles give AVX-512's bits (tests/ops says so), so a state moves between the two */
+    lm_isa bits = d->isa == LM_ISA_AMX ? LM_ISA_AVX512 : d->isa;
+    (void)snprintf(out->numerics, sizeof out->numerics, "cpu-1-%s%s", lm_isa_name(bits),
                    d->compute == LM_COMPUTE_PRECISE ? "-precise" : "");
 }
 

@@ -3,10 +3,15 @@
  * A set is had only when everything that its files are compiled for is there
  * (cmake/isa.cmake names the flags) and the system saves the registers.
  */
+#define _DEFAULT_SOURCE /* syscall */
 #include "backend/cpu/linear.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 /* Register state that the system saves: bits of XCR0. */
 static uint64_t xcr0(void)
@@ -27,9 +32,12 @@ enum {
     B7_BW = 1 << 30,
     C7_VBMI = 1 << 1,
     C7_VNNI = 1 << 11,
+    D7_AMX_TILE = 1 << 24,
+    D7_AMX_INT8 = 1 << 25,
     A71_BF16 = 1 << 5,
     XCR_AVX = 0x06,
-    XCR_AVX512 = 0xe6
+    XCR_AVX512 = 0xe6,
+    XCR_AMX = 0x60000
 };
 
 static bool all(uint32_t seen, uint32_t wanted)
@@ -37,9 +45,39 @@ static bool all(uint32_t seen, uint32_t wanted)
     return (seen & wanted) == wanted;
 }
 
+/* Tiles are 8 KiB of registers that Linux saves only for processes that asked:
+ * arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA), inherited by threads.
+ * Source: Linux, Documentation/arch/x86/xstate.rst. */
+static bool tiles_allowed(void)
+{
+#if defined(__linux__) && defined(SYS_arch_prctl)
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+#else
+    return false;
+#endif
+}
+
+static bool has_tiles(void)
+{
+    uint32_t a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && all(d, D7_AMX_TILE | D7_AMX_INT8);
+}
+
+const char *lm_isa_why(lm_isa isa)
+{
+    if (isa != LM_ISA_AMX || !lm_isa_has(LM_ISA_AVX512) || !has_tiles())
+        return NULL;
+    return (xcr0() & XCR_AMX) != XCR_AMX ? "the operating system does not save its registers"
+           : tiles_allowed()             ? NULL
+                                         : "the kernel does not permit it to this process";
+}
+
 bool lm_isa_has(lm_isa isa)
 {
     uint32_t a, b, c, d, a1 = 0, b7 = 0, c7 = 0, c1 = 0;
+    if (isa == LM_ISA_AMX)
+        return lm_isa_has(LM_ISA_AVX512) && has_tiles() && (xcr0() & XCR_AMX) == XCR_AMX && tiles_allowed();
     if (isa == LM_ISA_PORTABLE)
         return true;
     if (!__get_cpuid(1, &a, &b, &c1, &d) || !__get_cpuid_count(7, 0, &a, &b7, &c7, &d))
@@ -59,17 +97,24 @@ bool lm_isa_has(lm_isa isa)
 {
     return isa == LM_ISA_PORTABLE;
 }
+
+const char *lm_isa_why(lm_isa isa)
+{
+    (void)isa;
+    return NULL;
+}
 #endif
 
 lm_isa lm_isa_best(void)
 {
-    return lm_isa_has(LM_ISA_AVX512) ? LM_ISA_AVX512
-           : lm_isa_has(LM_ISA_AVX2) ? LM_ISA_AVX2
-                                     : LM_ISA_PORTABLE;
+    return lm_isa_has(LM_ISA_AMX)      ? LM_ISA_AMX
+           : lm_isa_has(LM_ISA_AVX512) ? LM_ISA_AVX512
+           : lm_isa_has(LM_ISA_AVX2)   ? LM_ISA_AVX2
+                                       : LM_ISA_PORTABLE;
 }
 
 const char *lm_isa_name(lm_isa isa)
 {
-    static const char *const names[LM_ISA_COUNT] = { "portable", "avx2", "avx512" };
+    static const char *const names[LM_ISA_COUNT] = { "portable", "avx2", "avx512", "amx" };
     return (unsigned)isa < LM_ISA_COUNT ? names[isa] : "?";
 }

@@ -33,6 +33,7 @@ static const lm_cpu_linear *const KERNELS[LM_ISA_COUNT][4] = {
 #if defined(__x86_64__)
     { &lm_linear_q8_avx2, &lm_linear_q16_avx2, &lm_linear_float_avx2, &lm_linear_f32_avx2 },
     { &lm_linear_q8_avx512, &lm_linear_q16_avx512, &lm_linear_float_avx512, &lm_linear_f32_avx512 },
+    { &lm_linear_q8_amx, &lm_linear_q16_amx, &lm_linear_float_avx512, &lm_linear_f32_avx512 },
 #endif
 };
 

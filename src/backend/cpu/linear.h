@@ -19,7 +19,7 @@
 #include "base/compiler.h"
 #include "quant/quant.h"
 
-typedef enum { LM_ISA_PORTABLE, LM_ISA_AVX2, LM_ISA_AVX512, LM_ISA_COUNT } lm_isa;
+typedef enum { LM_ISA_PORTABLE, LM_ISA_AVX2, LM_ISA_AVX512, LM_ISA_AMX, LM_ISA_COUNT } lm_isa;
 
 /* What stands in front of quantised weights: 8 bits a number, or 15. */
 typedef enum { LM_COMPUTE_FAST, LM_COMPUTE_PRECISE } lm_compute;
@@ -56,5 +56,8 @@ const lm_cpu_linear *lm_cpu_linear_find(lm_isa isa, lm_compute compute, const lm
 lm_isa lm_isa_best(void);
 bool lm_isa_has(lm_isa isa);
 const char *lm_isa_name(lm_isa isa);
+/* Why lm_isa_has() says no where that is more than "the processor has no such
+ * instructions": NULL or a sentence part ("the kernel does not allow …"). */
+const char *lm_isa_why(lm_isa isa);
 
 #endif

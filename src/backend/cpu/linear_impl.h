@@ -67,6 +67,8 @@ extern const lm_act_layout lm_act_f32;
 extern const lm_cpu_linear lm_linear_q8_portable, lm_linear_float_portable, lm_linear_f32_portable;
 extern const lm_cpu_linear lm_linear_q8_avx2, lm_linear_float_avx2, lm_linear_f32_avx2;
 extern const lm_cpu_linear lm_linear_q8_avx512, lm_linear_float_avx512, lm_linear_f32_avx512;
+/* Many tokens in tiles; the rest is that of AVX-512. */
+extern const lm_cpu_linear lm_linear_q8_amx, lm_linear_q16_amx;
 extern const lm_cpu_linear lm_linear_q16_portable, lm_linear_q16_avx2, lm_linear_q16_avx512;
 
 /* Rows of activations start at odd multiples of 64 bytes from each other, so

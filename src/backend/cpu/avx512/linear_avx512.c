@@ -45,14 +45,14 @@ static void quantise_q8(const float *x, uint32_t cols, uint8_t *out)
     memset(out + tail, 0, lm_act_q8_bytes(cols) - tail);
 }
 
-static const lm_act_layout Q8 = { "q8-32", lm_act_q8_bytes, quantise_q8 };
+const lm_act_layout lm_act_q8_avx512 = { "q8-32", lm_act_q8_bytes, quantise_q8 };
 
 static void quantise_q16(const float *x, uint32_t cols, uint8_t *out)
 {
     lm_quantise_q16(x, cols, out);
 }
 
-static const lm_act_layout Q16 = { "q16-32", lm_act_q16_bytes, quantise_q16 };
+const lm_act_layout lm_act_q16_avx512 = { "q16-32", lm_act_q16_bytes, quantise_q16 };
 
 static size_t q8_scratch(const lm_matrix *w, uint32_t max_tokens)
 {
@@ -89,6 +89,7 @@ static void q16_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint
     run_codes(w, row0, row1, x, n, y, ldy, scratch, true);
 }
 
-const lm_cpu_linear lm_linear_q8_avx512 = { "in place, 8-bit activations, avx512", &Q8, q8_scratch, q8_run };
-const lm_cpu_linear lm_linear_q16_avx512 = { "in place, 15-bit activations, avx512", &Q16, q16_scratch,
-                                             q16_run };
+const lm_cpu_linear lm_linear_q8_avx512 = { "in place, 8-bit activations, avx512", &lm_act_q8_avx512,
+                                            q8_scratch, q8_run };
+const lm_cpu_linear lm_linear_q16_avx512 = { "in place, 15-bit activations, avx512", &lm_act_q16_avx512,
+                                             q16_scratch, q16_run };

@@ -101,6 +101,32 @@ LM_INLINE __m512i lm_bits64(const uint8_t *p, int have, int bits)
  * their own: to [group][row]. */
 void lm_plane_scales(const lm_matrix *w, const uint32_t rows[LM_ROWS], int plane, float *to);
 
+/* Up to LM_LIN_SLAB columns of 16 rows, unpacked: codes [quad of columns][row][4],
+ * s and m [group][row], sc [half block][row] (formats that have them). */
+typedef struct {
+    uint8_t *codes;
+    float *s, *m;
+    int32_t *sc;
+} lm_many_panel;
+
+/* The same columns of `tokens` activations, `size` with those of zeros: codes
+ * [block][plane][token][32], d and start [block][token] (start of sub16: [half
+ * block][token]), xs [group][token]. */
+typedef struct {
+    int8_t *codes;
+    float *d, *xs;
+    int32_t *start;
+    uint32_t tokens, size;
+} lm_many_tile;
+
+/* Columns [k, k + cols), of rows from row0 (past the matrix: its last) and of
+ * to->tokens rows of activations.  k is a multiple of LM_LIN_SLAB. */
+void lm_many_unpack(const lm_matrix *w, uint32_t row0, uint32_t k, uint32_t cols, const lm_many_panel *to);
+void lm_many_lay(const lm_matrix *w, uint32_t k, uint32_t cols, const uint8_t *x, const lm_many_tile *to,
+                 bool precise);
+
+extern const lm_act_layout lm_act_q8_avx512, lm_act_q16_avx512;
+
 /* linear_many.c, linear_one.c */
 size_t lm_many_scratch(bool precise);
 void lm_many_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n, float *y,

@@ -21,18 +21,8 @@
 
 enum { TILE = 6, TOKENS = 96, TILES = TOKENS / TILE, PANELS = 8, CHUNK = 512, SLAB = LM_LIN_SLAB };
 
-typedef struct {
-    uint8_t *codes;
-    float *s, *m;
-    int32_t *sc;
-} panel;
-
-typedef struct {
-    int8_t *codes;
-    float *d, *xs;
-    int32_t *start;        /* sub16: two a block */
-    uint32_t tokens, size; /* `size` is even: the tokens, and perhaps one of zeros */
-} tile;
+typedef lm_many_panel panel;
+typedef lm_many_tile tile; /* `size` is even: the tokens, and perhaps one of zeros */
 
 /* Bytes: 16 codes, two floats of 64 blocks, integer scales; one number a column
  * and three (sub16: four) a block. */
@@ -267,6 +257,18 @@ static void lay_tile(lm_lin_class c, bool even_odd, uint32_t all, uint32_t k, ui
             to->xs[g * size + t] = of;
         }
     }
+}
+
+void lm_many_unpack(const lm_matrix *w, uint32_t row0, uint32_t k, uint32_t cols, const lm_many_panel *to)
+{
+    unpack_panel(w, unpacker_of(w->quant), row0, k, cols, to);
+}
+
+void lm_many_lay(const lm_matrix *w, uint32_t k, uint32_t cols, const uint8_t *x, const lm_many_tile *to,
+                 bool precise)
+{
+    bool even_odd = order_of((int)w->quant->kind, w->quant->bits) == EVEN_ODD;
+    lay_tile(lm_lin_class_of(w->quant), even_odd, w->cols, k, cols, x, to, precise);
 }
 
 LM_INLINE __m512i quad(const int8_t *p)

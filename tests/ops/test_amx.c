@@ -1,0 +1,114 @@
+/* The kernels for tiles, with tiles in C: the same source gives the bits of the
+ * AVX-512 kernels on machines that have no AMX.  (Where AMX is, test_cpu_linear
+ * runs the instructions.) */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "backend/cpu/linear_impl.h"
+#include "base/mem.h"
+#include "support/amx_in_c.h"
+
+static uint64_t seed = 0x2545f4914f6cdd1du;
+static uint64_t draw(void)
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    return seed ^= seed << 17;
+}
+
+static void *memory(size_t n)
+{
+    void *p;
+    assert_int_equal(lm_new_aligned(&p, n ? n : 1, NULL), LM_OK);
+    return p;
+}
+
+static float *product(const lm_cpu_linear *l, const lm_matrix *w, const uint8_t *x, uint32_t row0, uint32_t n)
+{
+    size_t bytes = (size_t)w->rows * n * sizeof(float);
+    float *y = memory(bytes);
+    void *scratch = memory(l->scratch_bytes(w, n));
+    memset(scratch, 0xff, l->scratch_bytes(w, n));
+    memset(y, 0, bytes);
+    l->run(w, row0, w->rows, x, n, y, w->rows, scratch);
+    lm_free(scratch);
+    return y;
+}
+
+static void compare(const lm_quant *q, bool precise, uint32_t rows, uint32_t cols, uint32_t n)
+{
+    const lm_cpu_linear *amx = precise ? &lm_linear_q16_amx_in_c : &lm_linear_q8_amx_in_c;
+    const lm_cpu_linear *want = precise ? &lm_linear_q16_avx512 : &lm_linear_q8_avx512;
+    lm_matrix w = { .quant = q, .rows = rows, .cols = cols };
+    uint8_t *planes[LM_QUANT_PLANES] = { NULL };
+    for (int p = 0; p < q->n_planes; p++) {
+        w.stride[p] = lm_quant_row_bytes(q, p, cols);
+        planes[p] = memory(w.stride[p] * rows);
+        for (size_t i = 0; i < w.stride[p] * rows; i++)
+            planes[p][i] = (uint8_t)(draw() >> 20);
+        w.plane[p] = planes[p];
+    }
+    size_t each = amx->layout->row_bytes(cols);
+    uint8_t *x = memory(each * n);
+    float *v = memory((size_t)cols * sizeof(float));
+    for (uint32_t t = 0; t < n; t++) {
+        for (uint32_t i = 0; i < cols; i++)
+            v[i] = (float)((int32_t)(draw() >> 40) - (1 << 23)) * (float)(1 + i / 32 % 3);
+        amx->layout->quantise(v, cols, x + t * each);
+    }
+    float *a = product(want, &w, x, 0, n), *b = product(amx, &w, x, 0, n);
+    for (size_t i = 0; i < (size_t)rows * n; i++)
+        if (memcmp(a + i, b + i, 4) != 0 && !(a[i] != a[i] && b[i] != b[i]))
+            fail_msg("%s%s, %u x %u, %u tokens: output %zu is %.9g, should be %.9g", q->name,
+                     precise ? " precise" : "", rows, cols, n, i, (double)b[i], (double)a[i]);
+    lm_free(a);
+    lm_free(b);
+    lm_free(x);
+    lm_free(v);
+    for (int p = 0; p < q->n_planes; p++)
+        lm_free(planes[p]);
+}
+
+static void tiles_give_the_bits_of_the_vector_kernels_for_every_integer_format(void **state)
+{
+    static const uint32_t shapes[][3] = { { 17, 32, 8 },    { 33, 96, 9 },    { 16, 160, 16 },
+                                          { 50, 576, 17 },  { 18, 2176, 20 }, { 150, 640, 33 },
+                                          { 37, 4384, 40 }, { 20, 96, 145 } };
+    const lm_quant *q;
+    (void)state;
+    if (!lm_isa_has(LM_ISA_AVX512)) {
+        print_message("skipped: this machine has no AVX-512\n");
+        skip();
+    }
+    for (size_t i = 0; (q = lm_quant_at(i)) != NULL; i++)
+        for (size_t s = 0; s < LM_LEN(shapes) && lm_lin_class_of(q).blocks; s++) {
+            uint32_t unit = q->block_elems, cols = (shapes[s][1] + unit - 1) / unit * unit;
+            compare(q, false, shapes[s][0], cols, shapes[s][2]);
+            compare(q, true, shapes[s][0], cols, shapes[s][2]);
+        }
+}
+
+static void a_machine_without_tiles_says_so(void **state)
+{
+    (void)state;
+    if (lm_isa_has(LM_ISA_AMX))
+        assert_null(lm_isa_why(LM_ISA_AMX));
+    assert_string_equal(lm_isa_name(LM_ISA_AMX), "amx");
+    assert_null(lm_isa_why(LM_ISA_PORTABLE));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tiles_give_the_bits_of_the_vector_kernels_for_every_integer_format),
+        cmocka_unit_test(a_machine_without_tiles_says_so),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
