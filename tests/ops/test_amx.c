@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "backend/backend.h"
 #include "backend/cpu/linear_impl.h"
 #include "base/mem.h"
 #include "support/amx_in_c.h"
@@ -97,11 +98,22 @@ static void tiles_give_the_bits_of_the_vector_kernels_for_every_integer_format(v
 
 static void a_machine_without_tiles_says_so(void **state)
 {
+    lm_device_options o = { .isa = "amx", .n_threads = 1 };
+    lm_device *d = NULL;
+    lm_error err = { 0 };
     (void)state;
-    if (lm_isa_has(LM_ISA_AMX))
+    if (lm_isa_has(LM_ISA_AMX)) {
+        lm_device_info info;
         assert_null(lm_isa_why(LM_ISA_AMX));
-    assert_string_equal(lm_isa_name(LM_ISA_AMX), "amx");
-    assert_null(lm_isa_why(LM_ISA_PORTABLE));
+        assert_int_equal(lm_backend_cpu.open(&d, &o, &err), LM_OK);
+        lm_backend_cpu.info(d, &info);
+        assert_string_equal(info.name, "cpu amx, 1 thread");
+        lm_backend_cpu.close(d);
+        return;
+    }
+    assert_int_equal(lm_backend_cpu.open(&d, &o, &err), LM_ERR_UNSUPPORTED);
+    assert_null(d);
+    assert_ptr_equal(strstr(err.text, "this machine has no amx"), err.text);
 }
 
 int main(void)
