@@ -37,6 +37,11 @@ LM_API void lm_state_defaults(lm_state_options *out);
 LM_API lm_status lm_state_open(lm_store **out, const lm_state_options *options, lm_error *err);
 /* After the sessions that were woken from it; NULL is fine. */
 LM_API void lm_state_close(lm_store *s);
+/* Waits until everything that was handed over is written, at most so long; what was
+ * waited counts for lm_state_close(), which waits LM_STATE_CLOSE_MS for what is kept
+ * automatically, and for what was slept until it is written. */
+enum { LM_STATE_CLOSE_MS = 100 };
+LM_API void lm_state_wait(lm_store *s, unsigned ms);
 LM_API const char *lm_state_folder(const lm_store *s); /* borrowed */
 
 /* Figures of the store and of what this process had of it. */

@@ -75,21 +75,34 @@ bool cli_trace_prefill(const cli *c);
 lm_status cli_trace_begin(cli *c, lm_error *err);
 lm_status cli_trace_end(cli *c, lm_error *err);
 
-/* --- sessions at rest: cli/verb_state.c -------------------------------------------- */
+/* --- what is kept: cli/keep.c ------------------------------------------------------- */
 
-lm_status cli_open_store(cli *c, lm_store **out, lm_error *err); /* --state-dir */
-/* A session that --session names: held, and awake where the store has it. */
+lm_status cli_open_store(cli *c, lm_store **out, lm_error *err); /* --state-dir, --state-budget */
+/* The store of a run, and the session that --session names: held, and awake where the
+ * store has it. */
 typedef struct {
-    lm_store *store;
+    lm_store *store;  /* NULL: nothing is kept */
+    const char *name; /* NULL: no session */
     lm_state_hold *hold;
     bool woken;
+    json_t *messages; /* of the woken session; NULL: it is no conversation */
+    char title[96];
 } cli_rest;
+/* The model's sessions begin where the store has been, unless state is off.  What fails
+ * is an error with --session, and a note without. */
+lm_status cli_rest_open(cli *c, cli_rest *out, lm_error *err);
 /* A pack that computes otherwise than the one that slept costs a replay, and a note;
  * another model is refused. */
-lm_status cli_wake(cli *c, lm_session *s, const char *name, cli_rest *out, lm_error *err);
+lm_status cli_wake(cli *c, lm_session *s, cli_rest *r, lm_error *err);
+/* Back to sleep; `messages` NULL: it is no conversation. */
+lm_status cli_sleep(lm_session *s, cli_rest *r, const json_t *messages, lm_error *err);
+/* Brings the session to exactly `ids`: what both begin with stays.  `hint` begins what is
+ * said when that is too long. */
+lm_status cli_sync(cli *c, lm_session *s, const int32_t *ids, size_t n, const char *hint, lm_error *err);
 /* Drops what the tokenizer puts in front of every text, when `s` goes on: a session
  * has it already. */
 void cli_drop_bos(const cli *c, const lm_session *s, const int32_t **ids, size_t *n);
+void cli_rest_news(const cli_rest *r);
 void cli_rest_close(cli_rest *r); /* after the session */
 
 /* --- input: cli/input.c ------------------------------------------------------------ */

@@ -109,8 +109,11 @@ const opt cli_options[OPT_COUNT] = {
     { OPT_STATE_DIR, "state-dir", .type = TYPE_FOLDER, .group = GROUP_GENERAL, .arg = "DIR",
       .shown = "$XDG_STATE_HOME/lemma", .env = "LEMMA_STATE_DIR", .verbs = ALL & ~IN(GEN),
       .help = "Folder of what is kept between runs." },
+    { OPT_STATE_BUDGET, "state-budget", .type = TYPE_TEXT, .group = GROUP_GENERAL, .arg = "SIZE",
+      .shown = "8G, or a tenth of the free space if that is less", .env = "LEMMA_STATE_BUDGET",
+      .verbs = ALL & ~IN(GEN), .help = "Bytes that the state folder may take, such as 512M or 8G." },
     { OPT_SESSION, "session", .type = TYPE_TEXT, .group = GROUP_PROMPT, .flags = OPT_LINE_ONLY, .arg = "NAME",
-      .verbs = IN(RUN),
+      .verbs = TALK,
       .help =
           "Go on in this session of the state folder, or begin it; without a prompt from where it stands." },
 

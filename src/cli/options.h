@@ -47,6 +47,7 @@ typedef enum {
     OPT_STATE,
     OPT_NO_STATE,
     OPT_STATE_DIR,
+    OPT_STATE_BUDGET,
     OPT_SESSION,
     OPT_PROMPT,
     OPT_FILE,

@@ -1,6 +1,7 @@
 /* cli/setup.c - from options to an open model, its sampling and a filled session. */
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -256,6 +257,10 @@ lm_status cli_append(cli *c, lm_session *s, const int32_t *ids, size_t n, lm_err
      * says so; slices of whole steps otherwise, which changes no bit (N1). */
     if (!err_is_terminal() || lm_session_n_tokens(s) + n > c->info.context)
         return lm_session_append(s, ids, n, err);
+    size_t taken = 0;
+    LM_TRY(lm_session_recall(s, ids, n, &taken, err));
+    ids += taken;
+    n -= taken;
     lm_status st = LM_OK;
     progress_start(&p, "reading", "tokens");
     for (size_t at = 0; at < n && st == LM_OK;) {
@@ -271,10 +276,14 @@ lm_status cli_append(cli *c, lm_session *s, const int32_t *ids, size_t n, lm_err
 void cli_note_timings(cli *c, const lm_metrics *m, uint64_t first_token_ns, uint64_t seed)
 {
     char mem[32];
+    char cached[48] = "";
     size_text(mem, sizeof mem, (double)m->peak_rss_bytes);
-    note_f("load %.0f ms | prompt %llu tokens, %.1f/s | first token %.0f ms | decode %llu tokens, %.1f/s | "
+    if (m->cached_tokens > 0)
+        (void)snprintf(cached, sizeof cached, " and %llu cached", (unsigned long long)m->cached_tokens);
+    note_f("load %.0f ms | prompt %llu tokens%s, %.1f/s | first token %.0f ms | decode %llu tokens, %.1f/s | "
            "peak memory %s | seed %llu",
-           (double)c->info.load_ns / 1e6, (unsigned long long)m->prompt_tokens, m->prefill_tokens_per_second,
-           (double)first_token_ns / 1e6, (unsigned long long)m->generated_tokens, m->decode_tokens_per_second,
-           mem, (unsigned long long)seed);
+           (double)c->info.load_ns / 1e6, (unsigned long long)m->prompt_tokens, cached,
+           m->prefill_tokens_per_second, (double)first_token_ns / 1e6,
+           (unsigned long long)m->generated_tokens, m->decode_tokens_per_second, mem,
+           (unsigned long long)seed);
 }

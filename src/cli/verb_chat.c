@@ -21,7 +21,9 @@ typedef struct {
     cli_sampling sampling;
     uint64_t first_ns, asked_ns;
     lm_metrics before; /* this turn's figures are the difference to it */
-    uint64_t n_again;  /* answers to the last question after its first */
+    cli_rest rest;
+    bool changed;     /* messages since the last sleep */
+    uint64_t n_again; /* answers to the last question after its first */
     char last;
 } chat;
 
@@ -77,25 +79,6 @@ static lm_status render(chat *h, int32_t **ids, size_t *n, lm_error *err)
                      cli_flag(&h->c->args, OPT_SPECIAL) ? LM_ENCODE_PARSE_ALL : 0u, NULL, NULL, ids, n, err);
     free(json); /* jansson's own allocation */
     return st;
-}
-
-/* Brings the session to exactly `ids`: what both begin with stays. */
-static lm_status sync_session(chat *h, const int32_t *ids, size_t n, lm_error *err)
-{
-    const int32_t *have = lm_session_tokens(h->s);
-    size_t n_have = lm_session_n_tokens(h->s), same = 0;
-    while (same < n && same < n_have && ids[same] == have[same])
-        same++;
-    if (same == n && (n_have > n || lm_session_logits(h->s) == NULL) && same > 0)
-        same--; /* the last token is evaluated again for its logits */
-    if (n > h->c->info.context) {
-        lm_hint(err, "/undo or /clear, or start with a larger -c (up to %u as trained)",
-                h->c->info.trained_context);
-        return lm_fail(err, LM_ERR_TOO_LONG, "the conversation has %zu tokens, the context holds %u", n,
-                       h->c->info.context);
-    }
-    LM_TRY(lm_session_truncate(h->s, (uint32_t)same, err));
-    return same < n ? cli_append(h->c, h->s, ids + same, n - same, err) : LM_OK;
 }
 
 static bool on_token(void *user, const lm_token_event *e)
@@ -155,6 +138,17 @@ static lm_status generate(chat *h, lm_error *err)
     return LM_OK;
 }
 
+/* After every turn: what comes next may be the end of the process. */
+static void rest(chat *h)
+{
+    lm_error err = { 0 };
+    h->changed = false;
+    if (h->rest.name == NULL || lm_session_n_tokens(h->s) == 0)
+        return;
+    if (cli_sleep(h->s, &h->rest, h->messages, &err) != LM_OK)
+        note_error(&err);
+}
+
 static bool seed_is_fixed(const chat *h)
 {
     return cli_given(&h->c->args, OPT_SEED) && cli_int(&h->c->args, OPT_SEED) >= 0;
@@ -172,7 +166,7 @@ static void answer(chat *h)
     cli_interruptible(h->s);
     lm_status st = render(h, &ids, &n, &err);
     if (st == LM_OK)
-        st = sync_session(h, ids, n, &err);
+        st = cli_sync(h->c, h->s, ids, n, "/undo or /clear, or", &err);
     if (st == LM_OK)
         st = generate(h, &err);
     lm_give_back(ids);
@@ -183,6 +177,9 @@ static void answer(chat *h)
         note_f("(stopped)");
     if (st != LM_OK)
         (void)drop_turn(h, true);
+    else
+        rest(h);
+    cli_rest_news(&h->rest);
     cli_interrupt_forget();
     h->sampling.p.seed += !seed_is_fixed(h);
 }
@@ -255,13 +252,16 @@ static bool command(chat *h, const char *text, bool *quit)
         else
             note_f("there is no answer to repeat yet");
     } else if (n == 5 && memcmp(text, "/undo", n) == 0) {
+        h->changed = true;
         note_f(drop_turn(h, true) ? "the last question is taken back" : "there is nothing to take back");
     } else if (n == 6 && memcmp(text, "/clear", n) == 0) {
         while (json_array_size(h->messages) > (has_system(h) ? 1u : 0u))
             (void)json_array_remove(h->messages, json_array_size(h->messages) - 1);
+        h->changed = true;
         note_f("the conversation starts over");
     } else if (n == 7 && memcmp(text, "/system", n) == 0) {
         set_system(h, rest, strlen(rest));
+        h->changed = true;
         note_f(*rest != '\0' ? "the system message is set" : "there is no system message now");
     } else if (n == 5 && memcmp(text, "/save", n) == 0) {
         save(h, rest);
@@ -287,6 +287,8 @@ static void loop(chat *h, line_reader *lines)
         h->n_again = 0;
         answer(h);
     }
+    if (h->changed)
+        rest(h);
     if (!quit && out_is_terminal())
         out_z("\n"); /* the shell's prompt begins a line */
 }
@@ -333,6 +335,27 @@ static void greet(const cli *c)
            c->info.context);
 }
 
+/* The conversation that --session names, if the store has it. */
+static lm_status wake(chat *h, lm_error *err)
+{
+    lm_quoted_buf q;
+    if (h->rest.name == NULL)
+        return LM_OK;
+    LM_TRY(cli_wake(h->c, h->s, &h->rest, err));
+    cli_interruptible(NULL);
+    if (h->rest.woken && h->rest.messages == NULL) {
+        lm_hint(err, "lemma run PACK --session %.100s goes on with it", lm_quoted_z(&q, h->rest.name));
+        return lm_fail(err, LM_ERR_USAGE, "session '%s' is a text and no conversation",
+                       lm_quoted_z(&q, h->rest.name));
+    }
+    if (h->rest.woken) {
+        (void)json_array_extend(h->messages, h->rest.messages);
+        note_f("(session '%s' goes on: %zu messages, %u tokens)", lm_quoted_z(&q, h->rest.name),
+               json_array_size(h->messages), lm_session_n_tokens(h->s));
+    }
+    return LM_OK;
+}
+
 lm_status verb_chat(cli *c, lm_error *err)
 {
     const char *pack = NULL, *system = cli_text(&c->args, OPT_SYSTEM);
@@ -354,7 +377,11 @@ lm_status verb_chat(cli *c, lm_error *err)
     lm_status st = cli_sampling_of(c, &h.sampling, err);
     h.messages = json_array();
     if (st == LM_OK)
+        st = cli_rest_open(c, &h.rest, err);
+    if (st == LM_OK)
         st = lm_session_open(&h.s, c->model, err);
+    if (st == LM_OK)
+        st = wake(&h, err);
     if (st == LM_OK)
         st = line_reader_open(&lines, history_path(c, path, sizeof path), err);
     if (st == LM_OK) {
@@ -365,6 +392,7 @@ lm_status verb_chat(cli *c, lm_error *err)
     }
     line_reader_close(lines);
     lm_session_close(h.s);
+    cli_rest_close(&h.rest);
     json_decref(h.messages);
     cli_sampling_clear(&h.sampling);
     return st;

@@ -130,7 +130,18 @@ static lm_status messages_of(cli *c, const source *s, json_t **root, lm_error *e
     return *root != NULL ? LM_OK : lm_fail(err, LM_ERR_NOMEM, "no memory for the messages");
 }
 
-static lm_status prompt_ids(cli *c, const source *s, int32_t **ids, size_t *n, bool *lm_owned, lm_error *err)
+/* The conversation so far, and what is added to it; *root is one object for the template. */
+static lm_status go_on_with(const cli_rest *r, json_t **root, lm_error *err)
+{
+    json_t *all = json_deep_copy(r->messages);
+    if (all == NULL || json_array_extend(all, json_object_get(*root, "messages")) != 0 ||
+        json_object_set_new(*root, "messages", all) != 0)
+        return lm_fail(err, LM_ERR_NOMEM, "no memory for the messages");
+    return LM_OK;
+}
+
+static lm_status prompt_ids(cli *c, const source *s, const cli_rest *r, json_t **messages, int32_t **ids,
+                            size_t *n, bool *lm_owned, lm_error *err)
 {
     const lm_text *t = lm_model_text(c->model);
     bool templated = t != NULL && lm_text_has_template(t);
@@ -148,8 +159,10 @@ static lm_status prompt_ids(cli *c, const source *s, int32_t **ids, size_t *n, b
             return lm_fail(err, LM_ERR_UNSUPPORTED, "%s has no chat template, which --messages needs",
                            lm_quoted_z(&q, c->info.path));
         LM_TRY(messages_of(c, s, &root, err));
-        lm_status st =
-            render(t, root, cli_flag(&c->args, OPT_SPECIAL) ? LM_ENCODE_PARSE_ALL : 0u, ids, n, err);
+        lm_status st = r->messages != NULL ? go_on_with(r, &root, err) : LM_OK;
+        if (st == LM_OK)
+            st = render(t, root, cli_flag(&c->args, OPT_SPECIAL) ? LM_ENCODE_PARSE_ALL : 0u, ids, n, err);
+        *messages = json_incref(json_object_get(root, "messages"));
         json_decref(root);
         LM_TRY(st);
     } else {
@@ -245,7 +258,29 @@ static lm_status print_json(cli *c, const lm_generated *g, const lm_metrics *m, 
     return st;
 }
 
-static lm_status generate(cli *c, lm_session *s, const cli_sampling *sampling, lm_error *err)
+/* The answer joins the conversation: as a message, or as more of the last one. */
+static lm_status add_answer(json_t *messages, bool more, const char *text, size_t n, lm_error *err)
+{
+    json_t *last = json_array_get(messages, json_array_size(messages) - 1);
+    const char *role = json_string_value(json_object_get(last, "role"));
+    const char *had = json_string_value(json_object_get(last, "content"));
+    bool join = more && role != NULL && strcmp(role, "assistant") == 0 && had != NULL;
+    lm_str all = { 0 };
+    if (join)
+        lm_str_addz(&all, had);
+    lm_str_add(&all, text, n);
+    lm_status st = lm_str_status(&all, err);
+    json_t *content = st == LM_OK ? cli_json_text(all.n > 0 ? all.s : "", all.n) : NULL;
+    int failed = join ? json_object_set_new(last, "content", content)
+                      : json_array_append_new(
+                            messages, json_pack("{s:s, s:o}", "role", "assistant", "content", content));
+    lm_str_clear(&all);
+    return failed == 0 ? st : lm_fail(err, LM_ERR_NOMEM, "no memory for the messages");
+}
+
+/* `messages` NULL: no conversation; `more`: it goes on within an answer. */
+static lm_status generate(cli *c, lm_session *s, const cli_sampling *sampling, json_t *messages, bool more,
+                          lm_error *err)
 {
     const cli_args *a = &c->args;
     const lm_text *t = lm_model_text(c->model);
@@ -287,31 +322,59 @@ static lm_status generate(cli *c, lm_session *s, const cli_sampling *sampling, l
         if (cli_flag(a, OPT_TIMINGS))
             cli_note_timings(c, &m, l.first_ns, g.seed);
     }
+    if (st == LM_OK && messages != NULL)
+        st = add_answer(messages, more, g.text != NULL ? g.text : "", g.n_text, err);
     lm_generated_clear(&g);
     json_decref(l.logprobs);
     return st;
 }
 
-/* What goes on in a session stays in it: awake, the prompt, the answer, asleep. */
-static lm_status answer_in(cli *c, lm_session *s, const source *src, const int32_t *ids, size_t n,
-                           const cli_sampling *sampling, cli_rest *rest, lm_error *err)
+/* What is put into the session before the answer. */
+static lm_status ask(cli *c, lm_session *s, const source *src, const cli_rest *rest, json_t **messages,
+                     lm_error *err)
 {
-    const char *name = cli_text(&c->args, OPT_SESSION);
+    int32_t *ids = NULL;
+    size_t n = 0;
+    bool lm_owned = false;
     lm_quoted_buf q;
-    if (name != NULL) {
-        LM_TRY(cli_wake(c, s, name, rest, err));
-        if (!rest->woken && src->none) {
-            lm_hint(err, "the first run of a session needs a prompt");
-            return lm_fail(err, LM_ERR_NOT_FOUND, "there is no session '%s'", lm_quoted_z(&q, name));
-        }
-        cli_drop_bos(c, s, &ids, &n);
+    if (src->none && !rest->woken) {
+        lm_hint(err, "the first run of a session needs a prompt");
+        return lm_fail(err, LM_ERR_NOT_FOUND, "there is no session '%s'", lm_quoted_z(&q, rest->name));
     }
+    if (src->none) {
+        *messages = json_incref(rest->messages);
+        return LM_OK;
+    }
+    lm_status st = prompt_ids(c, src, rest, messages, &ids, &n, &lm_owned, err);
+    const int32_t *more = ids;
     cli_interruptible(s);
-    if (n > 0)
-        LM_TRY(cli_append(c, s, ids, n, err));
-    LM_TRY(generate(c, s, sampling, err));
+    if (st == LM_OK && rest->messages != NULL && *messages != NULL) {
+        st = cli_sync(c, s, ids, n, "", err);
+    } else if (st == LM_OK) {
+        cli_drop_bos(c, s, &more, &n);
+        st = n > 0 ? cli_append(c, s, more, n, err) : LM_OK;
+    }
+    if (lm_owned)
+        lm_give_back(ids);
+    else
+        lm_free(ids);
+    return st;
+}
+
+/* What goes on in a session stays in it: awake, the prompt, the answer, asleep. */
+static lm_status answer_in(cli *c, lm_session *s, const source *src, cli_sampling *sampling, cli_rest *rest,
+                           json_t **messages, lm_error *err)
+{
+    if (rest->name != NULL)
+        LM_TRY(cli_wake(c, s, rest, err));
+    /* Without a new question the draws go on too. */
+    if (src->none && !(cli_given(&c->args, OPT_SEED) && cli_int(&c->args, OPT_SEED) >= 0))
+        (void)lm_session_seed(s, &sampling->p.seed);
+    LM_TRY(ask(c, s, src, rest, messages, err));
+    cli_interruptible(s);
+    LM_TRY(generate(c, s, sampling, rest->name != NULL ? *messages : NULL, src->none, err));
     cli_interruptible(NULL);
-    return name != NULL ? lm_session_sleep(s, rest->store, name, NULL, NULL, err) : LM_OK;
+    return rest->name != NULL ? cli_sleep(s, rest, *messages, err) : LM_OK;
 }
 
 static lm_status answer(cli *c, const source *src, lm_error *err)
@@ -319,23 +382,18 @@ static lm_status answer(cli *c, const source *src, lm_error *err)
     cli_sampling sampling = { 0 };
     cli_rest rest = { 0 };
     lm_session *s = NULL;
-    int32_t *ids = NULL;
-    size_t n = 0;
-    bool lm_owned = false;
+    json_t *messages = NULL;
     lm_status st = cli_sampling_of(c, &sampling, err);
-    if (st == LM_OK && !src->none)
-        st = prompt_ids(c, src, &ids, &n, &lm_owned, err);
+    if (st == LM_OK)
+        st = cli_rest_open(c, &rest, err);
     if (st == LM_OK)
         st = lm_session_open(&s, c->model, err);
     if (st == LM_OK)
-        st = answer_in(c, s, src, ids, n, &sampling, &rest, err);
+        st = answer_in(c, s, src, &sampling, &rest, &messages, err);
     cli_interruptible(NULL);
     lm_session_close(s);
     cli_rest_close(&rest);
-    if (lm_owned)
-        lm_give_back(ids);
-    else
-        lm_free(ids);
+    json_decref(messages);
     cli_sampling_clear(&sampling);
     return st;
 }

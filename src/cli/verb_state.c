@@ -1,82 +1,10 @@
-/* cli/verb_state.c - lemma state: sessions at rest; and what --session does. */
+/* cli/verb_state.c - lemma state: sessions at rest. */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/fail.h"
 #include "cli/cli.h"
-
-lm_status cli_open_store(cli *c, lm_store **out, lm_error *err)
-{
-    lm_state_options o;
-    lm_state_defaults(&o);
-    o.folder = cli_text(&c->args, OPT_STATE_DIR);
-    return lm_state_open(out, &o, err);
-}
-
-/* --- --session --------------------------------------------------------------------- */
-
-static lm_status wake(cli *c, lm_session *s, const char *name, lm_store *store, lm_error *err)
-{
-    lm_wake_result w;
-    lm_quoted_buf q;
-    lm_wake_options o;
-    lm_wake_defaults(&o);
-    lm_status st = lm_session_wake(s, store, name, &o, &w, err);
-    bool replay = (st == LM_ERR_MISMATCH || st == LM_ERR_STATE) && strstr(w.reasons, "model_") == NULL;
-    if (!replay)
-        return st;
-    lm_error first = *err;
-    lm_error_clear(err);
-    cli_interruptible(s);
-    o.flags = LM_STATE_REPLAY;
-    st = lm_session_wake(s, store, name, &o, &w, err);
-    if (st != LM_OK) {
-        if (st != LM_ERR_CANCELLED)
-            *err = first;
-        return st == LM_ERR_CANCELLED ? st : first.status;
-    }
-    (void)c;
-    note_f("lemma: %u of %u tokens of session '%s' were computed again%s%s", w.n_replayed, w.n_tokens,
-           lm_quoted_z(&q, name), w.reasons[0] != '\0' ? ": " : "", w.reasons);
-    return LM_OK;
-}
-
-lm_status cli_wake(cli *c, lm_session *s, const char *name, cli_rest *r, lm_error *err)
-{
-    if (cli_state_off(&c->args))
-        return lm_fail(err, LM_ERR_USAGE, "--session needs what --no-state, or --state off, forbids");
-    LM_TRY(cli_open_store(c, &r->store, err));
-    LM_TRY(lm_state_take(r->store, name, &r->hold, err));
-    lm_status st = wake(c, s, name, r->store, err);
-    r->woken = st == LM_OK;
-    if (st != LM_ERR_NOT_FOUND)
-        return st;
-    lm_error_clear(err);
-    return LM_OK;
-}
-
-void cli_rest_close(cli_rest *r)
-{
-    lm_state_release(r->hold);
-    lm_state_close(r->store);
-    *r = (cli_rest){ 0 };
-}
-
-void cli_drop_bos(const cli *c, const lm_session *s, const int32_t **ids, size_t *n)
-{
-    const lm_text *t = lm_model_text(c->model);
-    int32_t *front = NULL;
-    size_t n_front = 0;
-    if (t == NULL || lm_session_n_tokens(s) == 0 ||
-        lm_text_encode(t, "", 0, LM_ENCODE_POST, &front, &n_front, NULL) != LM_OK)
-        return;
-    if (n_front > 0 && *n > 0 && (*ids)[0] == front[0]) {
-        ++*ids;
-        --*n;
-    }
-    lm_give_back(front);
-}
 
 /* --- the verb ------------------------------------------------------------------------ */
 

@@ -35,6 +35,13 @@ void lm_state_close(lm_store *s)
     lm_store_close(s);
 }
 
+_Static_assert((int)LM_STATE_CLOSE_MS == (int)LM_STORE_CLOSE_MS, "one number");
+
+void lm_state_wait(lm_store *s, unsigned ms)
+{
+    lm_store_wait(s, ms);
+}
+
 const char *lm_state_folder(const lm_store *s)
 {
     return lm_store_folder(s);

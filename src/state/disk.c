@@ -150,6 +150,30 @@ void lm_store_poll(lm_store *s)
     }
 }
 
+static void later(struct timespec *t, unsigned ms)
+{
+    (void)clock_gettime(CLOCK_REALTIME, t);
+    t->tv_sec += ms / 1000;
+    t->tv_nsec += (long)(ms % 1000) * 1000000;
+    t->tv_sec += t->tv_nsec / 1000000000;
+    t->tv_nsec %= 1000000000;
+}
+
+void lm_store_wait(lm_store *s, unsigned ms)
+{
+    struct timespec from, until;
+    (void)clock_gettime(CLOCK_REALTIME, &from);
+    later(&until, ms);
+    (void)pthread_mutex_lock(&s->lock);
+    while (s->n_jobs && pthread_cond_timedwait(&s->idle, &s->lock, &until) != ETIMEDOUT)
+        continue;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    int64_t took = (until.tv_sec - from.tv_sec) * 1000 + (until.tv_nsec - from.tv_nsec) / 1000000;
+    s->waited_ms += took > 0 ? (unsigned)LM_MIN(took, (int64_t)LM_STORE_CLOSE_MS) : 0;
+    (void)pthread_mutex_unlock(&s->lock);
+    lm_store_poll(s);
+}
+
 void lm_store_flush(lm_store *s)
 {
     (void)pthread_mutex_lock(&s->lock);
@@ -190,10 +214,7 @@ static bool owes(const lm_store *s)
 bool lm_disk_stop(lm_store *s)
 {
     struct timespec until;
-    (void)clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += (long)LM_STORE_CLOSE_MS * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    later(&until, LM_STORE_CLOSE_MS - LM_MIN(s->waited_ms, (unsigned)LM_STORE_CLOSE_MS));
     (void)pthread_mutex_lock(&s->lock);
     while (s->n_jobs && pthread_cond_timedwait(&s->idle, &s->lock, &until) != ETIMEDOUT)
         continue;
@@ -206,10 +227,7 @@ bool lm_disk_stop(lm_store *s)
      * which takes what it takes: the thread ends on its own and frees the store. */
     while (s->thread_runs && (s->first || !s->running || atomic_load(&s->watch.reading))) {
         struct timespec soon;
-        (void)clock_gettime(CLOCK_REALTIME, &soon);
-        soon.tv_nsec += 1000000;
-        soon.tv_sec += soon.tv_nsec / 1000000000;
-        soon.tv_nsec %= 1000000000;
+        later(&soon, 1);
         (void)pthread_cond_timedwait(&s->idle, &s->lock, &soon);
     }
     lm_store_release release = NULL;

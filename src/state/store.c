@@ -200,7 +200,7 @@ lm_status lm_store_lock(lm_store *s, const char *name, lm_entry_lock **out, lm_e
         if (flock(l->fd, LOCK_EX | LOCK_NB) != 0) {
             ssize_t n = pread(l->fd, pid, sizeof pid - 1, 0);
             long holder = n > 0 ? strtol(pid, NULL, 10) : 0;
-            lm_hint(err, "go on in a copy: lemma state fork");
+            lm_hint(err, "go on in a copy: lemma state fork NAME NEW, then --session NEW");
             status = lm_fail(err, LM_ERR_BUSY, "session '%s' is in use by process %ld", lm_quoted_z(&q, name),
                              holder);
             break;

@@ -51,6 +51,8 @@ void lm_store_close(lm_store *s);
  * takes pages; one for each ctx. */
 lm_status lm_store_listen(lm_store *s, void (*closing)(void *ctx), void *ctx, lm_error *err) LM_NODISCARD;
 void lm_store_unlisten(lm_store *s, const void *ctx);
+/* Waits until the queue is empty, or ms; lm_store_close() then waits so much less. */
+void lm_store_wait(lm_store *s, unsigned ms);
 /* Waits until the queue is empty. */
 void lm_store_flush(lm_store *s);
 const char *lm_store_folder(const lm_store *s);

@@ -53,6 +53,7 @@ struct lm_store {
     size_t n_jobs;
     uint64_t queued_bytes;
     bool stopping, thread_runs, orphaned;
+    unsigned waited_ms; /* of LM_STORE_CLOSE_MS, before closing */
     pthread_t thread;
     lm_error trouble;
     bool trouble_told, first_write, first_told;

@@ -5,4 +5,4 @@ export XDG_STATE_HOME=$PWD/state
 talk --no-state; ls "$XDG_STATE_HOME" 2>/dev/null
 LEMMA_STATE=off talk; ls "$XDG_STATE_HOME" 2>/dev/null
 talk; stat -c '%a' "$XDG_STATE_HOME/lemma/chat_history"; grep -c . "$XDG_STATE_HOME/lemma/chat_history"
-talk --state-dir "$PWD/own"; ls own
+talk --state-dir "$PWD/own"; ls own/chat_history
