@@ -13,7 +13,7 @@
 #include <math.h>
 
 #include "backend/backend.h"
-#include "backend/cpu/linear.h"
+#include "backend/cpu/plan.h"
 #include "base/fail.h"
 #include "base/mem.h"
 
@@ -388,6 +388,19 @@ static const shape shapes[] = {
       .sinks = true,
       .softcap = 2,
       .act = LM_ACT_SILU },
+    { .width = 96, /* heads that threads own, and one that two threads make */
+      .layers = 2,
+      .heads = 6,
+      .kv = 3,
+      .dim = 32,
+      .v_dim = 32,
+      .ff = 100,
+      .vocab = 70,
+      .rot = 32,
+      .bias = true,
+      .qk_norm = 1,
+      .window = 290,
+      .act = LM_ACT_SILU },
 };
 enum { N_SHAPES = (int)LM_LEN(shapes) };
 
@@ -669,6 +682,62 @@ static void options_outside_the_range_are_refused_by_name(void **state)
     assert_non_null(strstr(err.text, "instruction set 'sse9' is unknown, this machine has portable"));
 }
 
+/* Barriers of one step of one token. */
+static uint64_t barriers(shape s, uint32_t layers, uint32_t threads)
+{
+    rig r = { 0 };
+    lm_device_options o = { .n_threads = threads };
+    lm_plan_options po = { .max_tokens = 1, .max_rows = 1, .max_segments = 1, .max_context = 64 };
+    int32_t id = 1;
+    uint32_t row = 0;
+    s.layers = layers;
+    r.m = build(&s, 3);
+    po.kv = LM_KV_BF16;
+    assert_int_equal(lm_backend_cpu.open(&r.d, &o, NULL), LM_OK);
+    assert_int_equal(lm_backend_cpu.compile(r.d, r.m.p, &po, &r.pl, NULL), LM_OK);
+    r.s = open_session(r.m.p, LM_KV_BF16, 64);
+    r.logits = calloc(r.m.p->n_vocab, sizeof(float));
+    lm_segment seg = { .count = 1, .tables = r.s.tables };
+    lm_step step = { .n_tokens = 1,
+                     .ids = &id,
+                     .segments = &seg,
+                     .n_segments = 1,
+                     .rows = &row,
+                     .n_rows = 1,
+                     .logits = r.logits };
+    uint64_t before = lm_team_epoch(r.d->team);
+    assert_int_equal(lm_backend_cpu.run(r.pl, &step, NULL), LM_OK);
+    uint64_t n = lm_team_epoch(r.d->team) - before;
+    close_rig(&r);
+    return n;
+}
+
+static void a_layer_of_a_usual_decoder_has_four_barriers(void **state)
+{
+    static const shape usual = { .width = 64,
+                                 .heads = 8,
+                                 .kv = 4,
+                                 .dim = 16,
+                                 .v_dim = 16,
+                                 .ff = 96,
+                                 .vocab = 40,
+                                 .rot = 16,
+                                 .act = LM_ACT_SILU };
+    (void)state;
+    for (uint32_t threads = 2; threads <= 4; threads += 2)
+        for (int norms = 0; norms < 2; norms++) {
+            shape s = usual;
+            s.qk_norm = norms;
+            s.bias = norms == 0;
+            assert_int_equal(barriers(s, 5, threads) - barriers(s, 2, threads), 3 * 4);
+        }
+    /* A single key/value head is nobody's own, nor is each of three threads sure of one of four. */
+    shape one = usual;
+    one.kv = 1;
+    assert_int_equal(barriers(one, 5, 2) - barriers(one, 2, 2), 3 * 5);
+    assert_int_equal(barriers(usual, 5, 3) - barriers(usual, 2, 3), 3 * 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -677,6 +746,7 @@ int main(void)
         cmocka_unit_test(any_program_runs_as_on_the_reference),
         cmocka_unit_test(a_step_allocates_nothing_may_be_empty_and_is_checked),
         cmocka_unit_test(a_cancelled_step_says_so_and_the_next_one_runs),
+        cmocka_unit_test(a_layer_of_a_usual_decoder_has_four_barriers),
         cmocka_unit_test(options_outside_the_range_are_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -37,6 +37,35 @@ static void stages(void *arg, uint32_t me)
     }
 }
 
+/* The same with the two halves of a barrier; who waits is in turn. */
+static void halves(void *arg, uint32_t me)
+{
+    uint32_t n = lm_team_size(w.team);
+    (void)arg;
+    for (uint32_t s = 0; s < STAGES; s++) {
+        w.plain[me] = s;
+        lm_team_arrive(w.team, me);
+        if ((s + me) % 2) {
+            lm_team_wait(w.team, me);
+            if (w.plain[(me + 1) % n] != s)
+                w.wrong++;
+        }
+        lm_team_barrier(w.team, me);
+    }
+}
+
+static void members_arrive_and_wait_if_they_care(void **state)
+{
+    (void)state;
+    for (uint32_t n = 1; n <= 5; n++) {
+        assert_int_equal(lm_team_open(&w.team, n, NULL), LM_OK);
+        for (int run = 0; run < 10; run++)
+            lm_team_run(w.team, halves, NULL);
+        assert_int_equal(w.wrong, 0);
+        lm_team_close(w.team);
+    }
+}
+
 static void members_meet_and_claim_each_piece_once(void **state)
 {
     static const uint32_t sizes[] = { 1, 2, 3, 5, 8 };
@@ -75,6 +104,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(members_meet_and_claim_each_piece_once),
+        cmocka_unit_test(members_arrive_and_wait_if_they_care),
         cmocka_unit_test(sizes_outside_the_range_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

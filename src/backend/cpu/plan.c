@@ -55,6 +55,7 @@ void lm_cpu_plan_free(lm_plan *pl)
     lm_free(pl->atts);
     lm_free(pl->stages);
     lm_free(pl->cuts);
+    lm_free(pl->heads);
     lm_free(pl->work);
     lm_cpu_trace_free(pl->trace);
     lm_free(pl);
@@ -294,6 +295,13 @@ static void lives(compiler *c)
         if (pl->micros[i].kind == LM_MICRO_QUANTISE)
             read_in(c, pl->micros[i].from, pl->micros[i].stage);
     read_in(c, c->p->result, pl->n_stages);
+    /* Without a barrier between, what is read in the stage before an open one is
+     * still read when others have begun. */
+    for (uint32_t i = 1; i < pl->n_slots; i++) {
+        lm_slot *s = &pl->slots[i];
+        if (s->last + 1 < pl->n_stages && pl->stages[s->last + 1].open)
+            s->last++;
+    }
 }
 
 static lm_status make_slots(compiler *c)
@@ -424,26 +432,6 @@ static lm_status make_bundles(compiler *c)
     return LM_OK;
 }
 
-/* Rows for each thread by bytes of weights, in whole panels. */
-static void cut(const lm_plan *pl, uint32_t s, uint32_t *cuts)
-{
-    const lm_stage *st = &pl->stages[s];
-    uint64_t total = 0, seen = 0;
-    uint32_t threads = pl->d->n_threads, panel = 0, i = 1;
-    for (uint32_t b = st->bundle0; b < st->bundle0 + st->n_bundles; b++)
-        total += (pl->bundles[b].rows + LM_PANEL - 1) / LM_PANEL * pl->bundles[b].panel_cost;
-    cuts[0] = 0;
-    for (uint32_t b = st->bundle0; b < st->bundle0 + st->n_bundles; b++)
-        for (uint32_t k = 0; k < (pl->bundles[b].rows + LM_PANEL - 1) / LM_PANEL; k++) {
-            while (i < threads && seen * threads >= total * i)
-                cuts[i++] = panel;
-            seen += pl->bundles[b].panel_cost;
-            panel++;
-        }
-    while (i <= threads)
-        cuts[i++] = panel;
-}
-
 static lm_status make_stages(compiler *c)
 {
     lm_plan *pl = c->pl;
@@ -452,7 +440,6 @@ static lm_status make_stages(compiler *c)
     for (uint32_t i = 0; i < pl->n_micros; i++)
         pl->n_stages = LM_MAX(pl->n_stages, pl->micros[i].stage + 1);
     LM_TRY(TAKE(pl, stages, pl->n_stages, c->err));
-    LM_TRY(TAKE(pl, cuts, (size_t)pl->n_stages * (pl->d->n_threads + 1), c->err));
     for (uint32_t i = 0; i < c->p->n_ops; i++)
         pl->stages[c->ops[i].stage].layer = LM_MAX(pl->stages[c->ops[i].stage].layer, c->p->ops[i].layer);
     LM_TRY(sort_micros(c));
@@ -462,7 +449,6 @@ static lm_status make_stages(compiler *c)
     LM_TRY(LM_NEW(&sorted, LM_MAX(pl->n_atts, 1u), c->err));
     for (uint32_t s = 0; s < pl->n_stages; s++) {
         lm_stage *st = &pl->stages[s];
-        cut(pl, s, pl->cuts + (size_t)s * (pl->d->n_threads + 1));
         st->att0 = n;
         for (uint32_t i = 0; i < pl->n_atts; i++)
             if (pl->atts[i].stage == s)
@@ -480,7 +466,7 @@ static lm_status make_stages(compiler *c)
         for (uint32_t k = 0; k < pl->n_atts && pl->micros[i].kind == LM_MICRO_GATHER; k++)
             if (pl->atts[k].op == &c->p->ops[pl->micros[i].op])
                 pl->micros[i].to = k;
-    return LM_OK;
+    return lm_cpu_share_out(pl, c->err);
 }
 
 /* --- memory -------------------------------------------------------------------------- */

@@ -64,6 +64,7 @@ typedef struct {
     const lm_act_layout *layout;
     uint32_t stage;
     bool wanted;
+    uint32_t columns, att; /* OP of an open stage: columns of one key/value head, whose input */
 } lm_micro;
 
 typedef struct {
@@ -104,6 +105,7 @@ typedef struct {
     lm_attend a;
     const lm_op *op;
     uint32_t shape, stage;
+    uint32_t heads, n_left; /* of an open stage: index into lm_plan.heads; heads without an owner */
 } lm_att;
 
 typedef struct {
@@ -111,6 +113,7 @@ typedef struct {
     uint32_t layer;
     uint32_t panels; /* of all bundles */
     bool few_rows;   /* all linears are of wanted rows */
+    bool open;       /* with few tokens, threads begin with heads of their own, without meeting */
     bool sync;       /* prologue and main may not overlap even when tokens are few */
 } lm_stage;
 
@@ -137,7 +140,8 @@ struct lm_plan {
     lm_epi *epis;
     lm_att *atts;
     lm_stage *stages;
-    uint32_t *cuts; /* [n_stages][threads + 1] panels, for few tokens */
+    uint32_t *cuts;  /* [n_bundles][threads + 1] panels, for few tokens */
+    uint32_t *heads; /* of each attend: [threads][2] from and to, then those left over */
     uint32_t n_micros, cap_micros, n_lins, n_bundles, n_epis, n_atts, n_stages;
     lm_shape shapes[LM_MAX_SHAPES];
     uint32_t n_shapes;
@@ -167,6 +171,9 @@ lm_status lm_cpu_compile(lm_device *d, const lm_program *p, const lm_plan_option
                          lm_error *err);
 lm_status lm_cpu_run(lm_plan *pl, const lm_step *s, lm_error *err);
 void lm_cpu_plan_free(lm_plan *pl);
+
+/* Fills in cuts, heads and open stages (own.c). */
+lm_status lm_cpu_share_out(lm_plan *pl, lm_error *err);
 
 /* cos and sin of a position, times mscale: cs [n_rot/2] and [n_rot/2]. */
 void lm_cpu_rope_table(const lm_rope *r, uint32_t pos, float *cs);

@@ -45,17 +45,17 @@ static void embed(const worker *w, const lm_op *op, uint32_t t)
         w->pl->d->kernels->scale(y, op->u.embed.scale, y, m->cols);
 }
 
-static void token_op(const worker *w, const lm_op *op, uint32_t t)
+/* Columns [from, from + width) of one token: all of them, or those of some heads. */
+static void token_op(const worker *w, const lm_op *op, uint32_t t, uint32_t from, uint32_t width)
 {
     const lm_cpu_kernels *k = w->pl->d->kernels;
-    uint32_t width = w->pl->p->values[op->out].width;
     if (op->kind == LM_OP_EMBED) {
         embed(w, op, t);
         return;
     }
-    const float *x = row_at(w, op->in[0], op->kind == LM_OP_ROWS ? w->s->rows[t] : t);
-    const float *z = op->in[1] ? row_at(w, op->in[1], t) : NULL;
-    float *y = row_at(w, op->out, t);
+    const float *x = row_at(w, op->in[0], op->kind == LM_OP_ROWS ? w->s->rows[t] : t) + from;
+    const float *z = op->in[1] ? row_at(w, op->in[1], t) + from : NULL;
+    float *y = row_at(w, op->out, t) + from;
     switch (op->kind) {
     case LM_OP_NORM:
         k->norm(op->u.norm.kind, width, op->u.norm.group, op->u.norm.weight, op->u.norm.bias, op->u.norm.eps,
@@ -135,7 +135,9 @@ static void micro(const worker *w, const lm_micro *m, uint32_t t)
 {
     const lm_plan *pl = w->pl;
     switch (m->kind) {
-    case LM_MICRO_OP: token_op(w, &pl->p->ops[m->op], t); break;
+    case LM_MICRO_OP:
+        token_op(w, &pl->p->ops[m->op], t, 0, pl->p->values[pl->p->ops[m->op].out].width);
+        break;
     case LM_MICRO_TABLE:
         lm_cpu_rope_table(&pl->p->ropes[m->op], lm_plan_positions(pl)[t], row_at(w, m->to, t));
         break;
@@ -234,6 +236,17 @@ static void panels(const worker *w, const lm_stage *st, uint32_t p0, uint32_t p1
     }
 }
 
+/* What this thread makes when nothing is claimed. */
+static void own_panels(const worker *w, const lm_stage *st)
+{
+    for (uint32_t i = st->bundle0; i < st->bundle0 + st->n_bundles; i++) {
+        const lm_bundle *b = &w->pl->bundles[i];
+        const uint32_t *cuts = w->pl->cuts + (size_t)i * (w->pl->d->n_threads + 1) + w->me;
+        if (cuts[0] < cuts[1])
+            bundle_rows(w, b, cuts[0] * LM_PANEL, LM_MIN(cuts[1] * LM_PANEL, b->rows), 0, UINT32_MAX);
+    }
+}
+
 /* How the linears of a stage are claimed: `panels` by `tokens` at a time. */
 typedef struct {
     uint32_t panels, tokens, across, n;
@@ -320,7 +333,79 @@ static void watched_item(const worker *w, const lm_att *a, uint32_t item)
                 .a = item / n_units, .b = u->n, .c = end - from, .d = sum);
 }
 
-static void stage_main(const worker *w, const lm_stage *st, const uint32_t *cuts)
+static void meet(const worker *w, uint32_t stage)
+{
+    uint64_t began = lm_lane_begin(w->lane);
+    lm_team_barrier(w->pl->d->team, w->me);
+    LM_LANE_END(w->lane, began, .what = LM_DID_WAIT, .index = stage);
+}
+
+/* The prologue of one head of attend `a`. */
+static void head_prologue(const worker *w, const lm_stage *st, uint32_t a, uint32_t head)
+{
+    const lm_plan *pl = w->pl;
+    for (uint32_t t = 0; t < w->s->n_tokens; t++)
+        for (uint32_t i = st->micro0; i < st->micro0 + st->n_micros; i++) {
+            const lm_micro *m = &pl->micros[i];
+            if (m->columns == 0 || m->att != a)
+                continue;
+            uint64_t at = lm_lane_begin(w->lane);
+            token_op(w, &pl->p->ops[m->op], t, head * m->columns, m->columns);
+            LM_LANE_END(w->lane, at, .what = LM_DID_MICRO, .index = i, .a = t);
+        }
+}
+
+/* A stage that threads begin with the heads that are theirs; true if it is done,
+ * false if everybody has arrived and the usual way is to be taken.
+ * long: own heads, waiting and claiming are one sequence */
+static bool open_stage(const worker *w, const lm_stage *st)
+{
+    const lm_plan *pl = w->pl;
+    uint32_t items = 0;
+    bool split = false;
+    for (uint32_t i = st->att0; i < st->att0 + st->n_atts; i++) {
+        split = split || pl->run.split[pl->atts[i].shape];
+        items += pl->run.n_units[pl->atts[i].shape] * pl->atts[i].n_left;
+    }
+    if (split || items > 0)
+        lm_team_arrive(pl->d->team, w->me);
+    for (uint32_t i = st->att0; i < st->att0 + st->n_atts && !split; i++) {
+        const lm_att *a = &pl->atts[i];
+        const uint32_t *own = pl->heads + a->heads + 2 * (size_t)w->me;
+        uint32_t n = pl->run.n_units[a->shape];
+        for (uint32_t h = own[0]; h < own[1]; h++) {
+            head_prologue(w, st, i, h);
+            for (uint32_t u = 0; u < n; u++)
+                watched_item(w, a, h * n + u);
+        }
+    }
+    if (!split && items == 0)
+        return true;
+    uint64_t began = lm_lane_begin(w->lane);
+    lm_team_wait(pl->d->team, w->me);
+    LM_LANE_END(w->lane, began, .what = LM_DID_WAIT, .index = (uint32_t)(st - pl->stages));
+    if (split)
+        return false;
+    uint64_t last = UINT64_MAX;
+    for (uint32_t c; c = lm_team_claim(pl->d->team, w->me), c < items;) {
+        uint32_t i = st->att0, n;
+        while (n = pl->run.n_units[pl->atts[i].shape] * pl->atts[i].n_left, c >= n) {
+            c -= n;
+            i++;
+        }
+        const lm_att *a = &pl->atts[i];
+        n = pl->run.n_units[a->shape];
+        uint32_t head = pl->heads[a->heads + 2 * (size_t)pl->d->n_threads + c / n];
+        uint64_t at = (uint64_t)i << 32 | head;
+        if (last != at)
+            head_prologue(w, st, i, head);
+        last = at;
+        watched_item(w, a, head * n + c % n);
+    }
+    return true;
+}
+
+static void stage_main(const worker *w, const lm_stage *st)
 {
     const lm_plan *pl = w->pl;
     uint32_t items = 0;
@@ -349,17 +434,10 @@ static void stage_main(const worker *w, const lm_stage *st, const uint32_t *cuts
             watched_item(w, &pl->atts[i], c);
         }
     if (whole)
-        panels(w, st, cuts[w->me], cuts[w->me + 1], 0, UINT32_MAX);
+        own_panels(w, st);
 }
 
 /* --- a run ------------------------------------------------------------------------------ */
-
-static void meet(const worker *w, uint32_t stage)
-{
-    uint64_t began = lm_lane_begin(w->lane);
-    lm_team_barrier(w->pl->d->team, w->me);
-    LM_LANE_END(w->lane, began, .what = LM_DID_WAIT, .index = stage);
-}
 
 static void member(void *arg, uint32_t me)
 {
@@ -371,12 +449,17 @@ static void member(void *arg, uint32_t me)
                  .scratch = pl->work + pl->own_at + me * pl->own_bytes + pl->scratch_at };
     for (uint32_t i = 0; i < pl->n_stages; i++) {
         const lm_stage *st = &pl->stages[i];
-        bool work = st->n_bundles + st->n_atts > 0;
-        prologue(&w, st);
-        if (work && (!pl->run.few || st->sync))
-            meet(&w, i);
-        if (work)
-            stage_main(&w, st, pl->cuts + (size_t)i * (pl->d->n_threads + 1));
+        bool work = st->n_bundles + st->n_atts > 0, open = pl->run.few && st->open;
+        if (!open || !open_stage(&w, st)) {
+            prologue(&w, st);
+            if (work && (!pl->run.few || st->sync))
+                meet(&w, i);
+            if (work)
+                stage_main(&w, st);
+        }
+        /* Nobody meets here, so nobody may leave either. */
+        if (pl->run.few && i + 1 < pl->n_stages && pl->stages[i + 1].open)
+            continue;
         if (me == 0 && w.s->cancel && atomic_load_explicit(w.s->cancel, memory_order_relaxed))
             atomic_store_explicit(&pl->run.stop, i + 1, memory_order_relaxed);
         if (!work && pl->run.few)

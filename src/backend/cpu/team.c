@@ -25,7 +25,7 @@
  * than any stage of a token, shorter than anybody would mind. */
 enum { ROUNDS = 8, SPINS = 4000, CLAIMS = 4 };
 
-/* A flag is written by one member and awaited by one other. */
+/* A flag is written by one member and awaited by one other, or by all of them. */
 typedef struct {
     LM_ALIGNED(128) _Atomic uint32_t epoch;
     _Atomic uint32_t asleep;
@@ -41,6 +41,7 @@ typedef struct {
     lm_team *team;
     uint32_t index;
     flag flags[ROUNDS];
+    flag arrived; /* awaited by everybody else */
 } member;
 
 struct lm_team {
@@ -72,10 +73,10 @@ static void sleep_on(_Atomic uint32_t *at, uint32_t seen)
 #endif
 }
 
-static void wake_one(_Atomic uint32_t *at)
+static void wake_all(_Atomic uint32_t *at)
 {
 #ifdef __linux__
-    (void)syscall(SYS_futex, at, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    (void)syscall(SYS_futex, at, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
 #else
     (void)at;
 #endif
@@ -87,7 +88,7 @@ static void raise_flag(flag *f, uint32_t epoch)
 {
     atomic_store(&f->epoch, epoch);
     if (atomic_load(&f->asleep))
-        wake_one(&f->epoch);
+        wake_all(&f->epoch);
 }
 
 /* Epochs wrap: they are compared by difference. */
@@ -100,10 +101,10 @@ static void await(flag *f, uint32_t epoch, uint32_t spins)
     }
     uint32_t seen;
     while (seen = atomic_load(&f->epoch), (int32_t)(seen - epoch) < 0) {
-        atomic_store(&f->asleep, 1u);
+        atomic_fetch_add(&f->asleep, 1u);
         if (atomic_load(&f->epoch) == seen)
             sleep_on(&f->epoch, seen);
-        atomic_store(&f->asleep, 0u);
+        atomic_fetch_sub(&f->asleep, 1u);
     }
 }
 
@@ -121,6 +122,19 @@ void lm_team_barrier(lm_team *t, uint32_t me)
         raise_flag(&t->m[(me + (1u << r)) % t->n].flags[r], epoch);
         await(&m->flags[r], epoch, t->spins);
     }
+}
+
+void lm_team_arrive(lm_team *t, uint32_t me)
+{
+    flag *f = &t->m[me].arrived;
+    raise_flag(f, atomic_load_explicit(&f->epoch, memory_order_relaxed) + 1);
+}
+
+void lm_team_wait(lm_team *t, uint32_t me)
+{
+    uint32_t times = atomic_load_explicit(&t->m[me].arrived.epoch, memory_order_relaxed);
+    for (uint32_t i = 0; i < t->n; i++)
+        await(&t->m[i].arrived, times, t->spins);
 }
 
 uint32_t lm_team_claim(lm_team *t, uint32_t me)

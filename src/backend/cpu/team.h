@@ -39,6 +39,10 @@ void lm_team_run(lm_team *t, void (*fn)(void *arg, uint32_t member), void *arg);
 
 /* All members meet. */
 void lm_team_barrier(lm_team *t, uint32_t member);
+/* A barrier in two halves: after lm_team_wait() everybody has arrived as often as
+ * this member.  Whoever does not care need not wait, but all must arrive. */
+void lm_team_arrive(lm_team *t, uint32_t member);
+void lm_team_wait(lm_team *t, uint32_t member);
 /* The next piece of work between two barriers: 0, 1, 2 … to whoever asks. */
 uint32_t lm_team_claim(lm_team *t, uint32_t member);
 /* Barriers met since the team was made, for tests of how few they are. */
