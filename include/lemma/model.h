@@ -66,6 +66,7 @@ typedef struct {
     uint64_t n_params;     /* numbers in the bound matrices */
     uint64_t weight_bytes; /* of the pack's files */
     uint64_t token_bytes;  /* weights read to decode one token */
+    uint64_t chunk_params; /* of n_params, those that every token of a prompt passes: not the head */
     uint64_t kv_bytes_per_token;
     uint64_t workspace_bytes; /* exact */
     uint64_t load_ns;

@@ -96,6 +96,22 @@ LM_API lm_status lm_machine(char **json, lm_error *err);
  * the like make a folder, GGUF formats a file whose path ends in .gguf. */
 LM_API lm_status lm_bench_make(const char *shape, const char *format, const char *path, lm_error *err);
 
+/* A file that `lemma bench --json` wrote, checked: LM_ERR_CORRUPT, TRUNCATED or
+ * UNSUPPORTED names the first thing that is not as it should be.  Gives *json
+ * (lm_give_back). */
+LM_API lm_status lm_bench_read(const char *path, char **json, lm_error *err);
+/* What changed from one such file to another.  Lines are matched by test, tokens,
+ * depth, threads, cache format, instruction set and arithmetic.  A line is slower
+ * or faster if the rank test of Mann and Whitney over the rounds' shares of the
+ * probed limit says so (p < 0.05; with fewer than four rounds on a side: if no
+ * round of one lies between those of the other), if the medians differ by more than
+ * `noise` (0.01: 1 %), and if the rates do not say the contrary.
+ * {"noise", "slower", "faster", "differs": [{"what", "a", "b"}], "only_a": [...],
+ * "only_b": [...], "rows": [{"label", the keys, "unit", "a", "b", "ratio",
+ * "share_ratio", "p", "verdict": "same", "slower", "faster" or "unclear"}]}; ratios
+ * above 1: B is faster.  Gives *json (lm_give_back). */
+LM_API lm_status lm_bench_compare(const char *a, const char *b, double noise, char **json, lm_error *err);
+
 /* {"version", "cpu", "cores", "threads", "memory", "memory_free", "memory_limit",
  * "cpu_quota", "bandwidth", "backends": [...], "isa": [...], "pack_places": [{"path",
  * "kind", "exists"}], "packs", "missing": [{"what", "todo"}]}; bytes, bytes a second;

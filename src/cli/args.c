@@ -161,25 +161,42 @@ static lm_status set_ints(opt_value *v, const opt *o, const char *what, const ch
     }
 }
 
-static lm_status set_choice(opt_value *v, const opt *o, const char *what, const char *s, lm_error *err)
+/* s [n] must be one of the choices. */
+static lm_status check_choice(const opt *o, const char *what, const char *s, size_t n, lm_error *err)
 {
-    size_t n = strlen(s);
     lm_quoted_buf q;
     for (const char *c = o->choices; *c != '\0';) {
         size_t len = strcspn(c, ",");
-        if (len == n && memcmp(c, s, n) == 0) {
-            v->s = s;
+        if (len == n && memcmp(c, s, n) == 0)
             return LM_OK;
-        }
         c += len + (c[len] == ',');
     }
     lm_str list = { 0 };
     for (const char *c = o->choices; *c != '\0'; c++)
         lm_str_addf(&list, "%c%s", *c, *c == ',' ? " " : "");
-    (void)lm_fail(err, LM_ERR_USAGE, "%s is '%s', allowed is one of %s", what, lm_quoted_z(&q, s),
+    (void)lm_fail(err, LM_ERR_USAGE, "%s is '%s', allowed is one of %s", what, lm_quoted(&q, s, n),
                   lm_str_z(&list));
     lm_str_clear(&list);
     return LM_ERR_USAGE;
+}
+
+static lm_status set_choices(cli_args *a, opt_value *v, const opt *o, const char *what, const char *s,
+                             lm_error *err)
+{
+    v->n = 0;
+    for (;;) {
+        char word[64];
+        size_t len = strcspn(s, ",");
+        LM_TRY(check_choice(o, what, s, len, err));
+        memcpy(word, s, LM_MIN(len, sizeof word - 1)); /* as long as a choice of ours */
+        word[LM_MIN(len, sizeof word - 1)] = '\0';
+        LM_TRY(lm_grow((void **)&v->list, &v->cap, v->n + 1, sizeof *v->list, err));
+        LM_TRY(cli_args_keep(a, word, &v->list[v->n], err));
+        v->n++;
+        if (s[len] == '\0')
+            return LM_OK;
+        s += len + 1;
+    }
 }
 
 lm_status cli_args_set(cli_args *a, const opt *o, const char *value, opt_source source, const char *what,
@@ -209,7 +226,11 @@ lm_status cli_args_set(cli_args *a, const opt *o, const char *value, opt_source 
         break;
     }
     case TYPE_INTS: LM_TRY(set_ints(v, o, what, value, err)); break;
-    case TYPE_CHOICE: LM_TRY(set_choice(v, o, what, value, err)); break;
+    case TYPE_CHOICE:
+        LM_TRY(check_choice(o, what, value, strlen(value), err));
+        v->s = value;
+        break;
+    case TYPE_CHOICES: LM_TRY(set_choices(a, v, o, what, value, err)); break;
     case TYPE_TEXTS:
         if ((o->flags & OPT_NOT_EMPTY) != 0 && *value == '\0')
             return lm_fail(err, LM_ERR_USAGE, "%s is empty, allowed is a text of one character or more",

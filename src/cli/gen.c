@@ -39,7 +39,7 @@ static void man_option(const opt *o)
     }
     out_z("\n\t");
     plain(o->help);
-    if (o->type == TYPE_CHOICE && strchr(o->arg, '|') == NULL) {
+    if (o->choices != NULL && strchr(o->arg, '|') == NULL) {
         out_z(" One of ");
         for (const char *c = o->choices; *c != '\0'; c++)
             out_f("%c%s", *c, *c == ',' ? " " : "");
@@ -228,7 +228,7 @@ static void bash_verb(const verb *v)
             continue;
         out_z("        ");
         spellings(o, "|");
-        if (o->type == TYPE_CHOICE) {
+        if (o->choices != NULL) {
             out_z(") COMPREPLY=($(compgen -W \"");
             words_of(o->choices);
             out_z("\" -- \"$cur\")); return ;;\n");
@@ -311,7 +311,7 @@ static void zsh_option(const opt *o)
             out_z(":");
             quoted(o->arg, "[]:\\");
             out_z(":");
-            if (o->type == TYPE_CHOICE) {
+            if (o->choices != NULL) {
                 out_z("(");
                 words_of(o->choices);
                 out_z(")");
@@ -389,7 +389,7 @@ static void fish(void)
                 out_f(" -s %c", o->letter);
             if (o->single != NULL)
                 out_f(" -o %s", o->single);
-            if (o->type == TYPE_CHOICE) {
+            if (o->choices != NULL) {
                 out_z(" -x -a '");
                 words_of(o->choices);
                 out_z("'");

@@ -38,7 +38,7 @@ static void print_option(const opt *o)
     lm_str_addf(&s, "--%s%s%s", o->name, o->arg != NULL ? " " : "", o->arg != NULL ? o->arg : "");
     lm_str_addz(&text, o->help);
     const char *shown = o->shown != NULL ? o->shown : o->fallback;
-    if (o->type == TYPE_CHOICE && (o->arg == NULL || strchr(o->arg, '|') == NULL)) {
+    if (o->choices != NULL && (o->arg == NULL || strchr(o->arg, '|') == NULL)) {
         lm_str_addz(&text, " One of ");
         for (const char *c = o->choices; *c != '\0'; c++)
             lm_str_addf(&text, "%c%s", *c, *c == ',' ? " " : "");
@@ -108,9 +108,9 @@ static json_t *texts(const char *list)
 static json_t *option_json(const opt *o)
 {
     static const char *const types[] = {
-        [TYPE_FLAG] = "flag",   [TYPE_INT] = "integer",   [TYPE_REAL] = "number", [TYPE_TEXT] = "text",
-        [TYPE_FILE] = "file",   [TYPE_FOLDER] = "folder", [TYPE_PACK] = "pack",   [TYPE_CHOICE] = "choice",
-        [TYPE_TEXTS] = "texts", [TYPE_INTS] = "integers"
+        [TYPE_FLAG] = "flag",   [TYPE_INT] = "integer",   [TYPE_REAL] = "number",    [TYPE_TEXT] = "text",
+        [TYPE_FILE] = "file",   [TYPE_FOLDER] = "folder", [TYPE_PACK] = "pack",      [TYPE_CHOICE] = "choice",
+        [TYPE_TEXTS] = "texts", [TYPE_INTS] = "integers", [TYPE_CHOICES] = "choices"
     };
     char letter[2] = { o->letter, '\0' };
     json_t *j =

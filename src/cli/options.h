@@ -110,7 +110,12 @@ typedef enum {
     OPT_BENCH_GEN,
     OPT_BENCH_DEPTH,
     OPT_BENCH_THREADS,
+    OPT_BENCH_KV,
+    OPT_BENCH_ISA,
+    OPT_BENCH_COMPUTE,
     OPT_REPEATS,
+    OPT_NOISE,
+    OPT_FAIL_ON_REGRESSION,
     OPT_PLOT,
     OPT_FORMAT,
     OPT_MAKE_OUTPUT,
@@ -135,9 +140,10 @@ typedef enum {
     TYPE_FILE,   /* text that completes as a file name */
     TYPE_FOLDER, /* text that completes as a folder */
     TYPE_PACK,
-    TYPE_CHOICE, /* one of `choices` */
-    TYPE_TEXTS,  /* may be given several times */
-    TYPE_INTS,   /* comma-separated whole numbers */
+    TYPE_CHOICE,  /* one of `choices` */
+    TYPE_CHOICES, /* some of them, comma-separated */
+    TYPE_TEXTS,   /* may be given several times */
+    TYPE_INTS,    /* comma-separated whole numbers */
 } opt_type;
 
 typedef enum {
@@ -196,7 +202,7 @@ typedef struct {
     int64_t i;
     double f;
     const char *s;     /* as it was given */
-    const char **list; /* TYPE_TEXTS */
+    const char **list; /* TYPE_TEXTS, TYPE_CHOICES */
     int64_t *ints;     /* TYPE_INTS */
     size_t n, cap;
 } opt_value;

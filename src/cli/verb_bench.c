@@ -1,243 +1,112 @@
-/* cli/verb_bench.c - lemma bench: how fast, and how near to what the memory allows.
+/* cli/verb_bench.c - lemma bench: how fast, and how near to what the machine can do.
  *
- * Every line is bracketed by a probe of the machine's bandwidth, and its figure
- * given as a share of it: bytes that had to be read (weights once a step, keys
- * and values of all positions before) over what the machine could have read in
- * that time.  Prefill computes more than it reads, so its share is small; decode
- * is bound by it.  Nothing here touches stored state. */
+ * Every configuration (threads, cache format, instruction set, arithmetic) opens the
+ * pack once and measures all lines in it.  Nothing here touches stored state. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/fail.h"
 #include "base/mem.h"
-#include "cli/cli.h"
-#include "cli/plot.h"
+#include "cli/bench.h"
 
-typedef struct {
-    bool decode;
-    uint32_t threads, tokens, depth;
-    double rate, low, high; /* tokens a second: median, extremes */
-    double bandwidth;       /* bytes a second, the better of the two probes */
-    double share;           /* 0 to 1 of it */
-    char label[64];
-} line;
-
-typedef struct {
-    cli *c;
-    line *lines;
-    size_t n, cap;
-    double *rates; /* [repeats] */
-    size_t repeats;
-    int32_t *ids; /* [context] deterministic tokens */
-    lm_session *s;
-} bench;
-
-static int by_value(const void *a, const void *b)
+/* A line to measure.  What nobody asked for and does not fit is left out, and said. */
+static lm_status one_line(bench *b, bench_test test, int64_t tokens, int64_t depth, bool asked, lm_error *err)
 {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Seconds of one measurement. */
-static lm_status once(bench *b, const line *l, double *seconds, lm_error *err)
-{
-    lm_session *s = b->s;
-    uint32_t have = lm_session_n_tokens(s);
-    /* Depth is read once and kept from repeat to repeat. */
-    if (have > l->depth)
-        LM_TRY(lm_session_truncate(s, l->depth, err));
-    have = lm_session_n_tokens(s);
-    if (have < l->depth)
-        LM_TRY(cli_append(b->c, s, b->ids + have, l->depth - have, err));
-    uint64_t start = cli_now_ns();
-    if (!l->decode)
-        LM_TRY(lm_session_append(s, b->ids + l->depth, l->tokens, err));
-    for (uint32_t i = 0; l->decode && i < l->tokens; i++)
-        LM_TRY(lm_session_append(s, b->ids + l->depth + i, 1, err));
-    *seconds = (double)(cli_now_ns() - start) / 1e9;
-    return LM_OK;
-}
-
-static double bytes_read(const bench *b, const line *l)
-{
-    const lm_model_info *m = &b->c->info;
-    double kv = (double)m->kv_bytes_per_token, weights = (double)m->token_bytes;
-    double steps = l->decode ? (double)l->tokens : (double)((l->tokens + m->chunk - 1) / m->chunk);
-    double each = (double)l->tokens / steps;
-    /* Step i sees the depth and the i * each tokens before it. */
-    return steps * (weights + kv * ((double)l->depth + each * (steps + 1) / 2));
-}
-
-static lm_status measure(bench *b, line *l, lm_error *err)
-{
-    double seconds = 0, before, after;
-    if ((uint64_t)l->depth + l->tokens > b->c->info.context) {
-        lm_hint(err, "-c raises the context, up to %u for this pack; -d, -p and -n choose what is measured",
-                b->c->info.trained_context);
-        return lm_fail(err, LM_ERR_TOO_LONG, "%s needs %u tokens, the context holds %u", l->label,
-                       l->depth + l->tokens, b->c->info.context);
-    }
-    LM_TRY(once(b, l, &seconds, err)); /* faults the weights in; not counted */
-    before = lm_probe_bandwidth(b->c->info.threads);
-    for (size_t i = 0; i < b->repeats; i++) {
-        LM_TRY(once(b, l, &seconds, err));
-        b->rates[i] = (double)l->tokens / seconds;
-        if (cli_interrupted())
-            return lm_fail(err, LM_ERR_CANCELLED, "interrupted");
-    }
-    after = lm_probe_bandwidth(b->c->info.threads);
-    qsort(b->rates, b->repeats, sizeof *b->rates, by_value);
-    size_t mid = b->repeats / 2;
-    l->rate = b->repeats % 2 ? b->rates[mid] : (b->rates[mid - 1] + b->rates[mid]) / 2;
-    l->low = b->rates[0];
-    l->high = b->rates[b->repeats - 1];
-    l->bandwidth = before > after ? before : after;
-    l->share = l->bandwidth > 0 ? bytes_read(b, l) * l->rate / (double)l->tokens / l->bandwidth : 0;
-    return LM_OK;
-}
-
-static void table_head(cli_table *t)
-{
-    static const char *const head[] = { "TEST", "THREADS", "TOKENS/S", "LOW", "HIGH", "BANDWIDTH", "SHARE" };
-    table_open(t, LM_LEN(head));
-    for (size_t i = 0; i < LM_LEN(head); i++)
-        table_add(t, head[i]);
-}
-
-static void print_table(const bench *b)
-{
-    cli_table t;
-    const lm_model_info *m = &b->c->info;
-    char size[32];
-    lm_quoted_buf q;
-    size_text(size, sizeof size, (double)m->weight_bytes);
-    out_f("%s: %s, %s, %s, keys and values %s, context %u\n\n", lm_quoted_z(&q, m->path), m->family, size,
-          m->device, m->kv, m->context);
-    table_head(&t);
-    for (size_t i = 0; i < b->n; i++) {
-        const line *l = &b->lines[i];
-        table_add(&t, l->label);
-        table_addf(&t, "%u", l->threads);
-        table_addf(&t, "%.2f", l->rate);
-        table_addf(&t, "%.2f", l->low);
-        table_addf(&t, "%.2f", l->high);
-        table_addf(&t, "%.1f GB/s", l->bandwidth / 1e9);
-        table_addf(&t, "%.1f %%", l->share * 100);
-    }
-    table_print(&t, true);
-    table_close(&t);
-}
-
-static lm_status print_json(const bench *b, lm_error *err)
-{
-    const lm_model_info *m = &b->c->info;
-    json_t *list = json_array();
-    for (size_t i = 0; i < b->n; i++) {
-        const line *l = &b->lines[i];
-        (void)json_array_append_new(
-            list, json_pack("{s:s, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f}", "test",
-                            l->decode ? "decode" : "prefill", "tokens", (int)l->tokens, "depth",
-                            (int)l->depth, "threads", (int)l->threads, "tokens_per_second", l->rate, "low",
-                            l->low, "high", l->high, "bandwidth", l->bandwidth, "share", l->share));
-    }
-    json_t *j = json_pack("{s:o, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:i, s:o}", "pack",
-                          cli_json_text(m->path, strlen(m->path)), "family", m->family, "device", m->device,
-                          "numerics", m->numerics, "kv", m->kv, "weight_bytes", (json_int_t)m->weight_bytes,
-                          "token_bytes", (json_int_t)m->token_bytes, "kv_bytes_per_token",
-                          (json_int_t)m->kv_bytes_per_token, "context", (int)m->context, "repeats",
-                          (int)b->repeats, "results", list);
-    lm_status st = j != NULL ? out_json(j, err) : lm_fail(err, LM_ERR_NOMEM, "no memory for the JSON text");
-    json_decref(j);
-    return st;
-}
-
-static lm_status draw(const bench *b, const char *path, lm_error *err)
-{
-    plot_bar *bars = NULL;
-    char title[256];
-    const char *name = strrchr(b->c->info.path, '/');
-    LM_TRY(LM_NEW(&bars, b->n, err));
-    for (size_t i = 0; i < b->n; i++) {
-        const line *l = &b->lines[i];
-        bars[i] = (plot_bar){ .label = l->label, .value = l->rate, .low = l->low, .high = l->high };
-        (void)snprintf(bars[i].note, sizeof bars[i].note, "%.1f (%.0f %% of bandwidth)", l->rate,
-                       l->share * 100);
-    }
-    (void)snprintf(title, sizeof title, "%.120s, %s", name != NULL ? name + 1 : b->c->info.path,
-                   b->c->info.device);
-    lm_status st = plot_write(path, title, "tokens a second, median", bars, b->n, err);
-    lm_free(bars);
-    return st;
-}
-
-/* A line to measure: kept, so that all are printed together.  What nobody asked
- * for and does not fit is left out, and said. */
-static lm_status add(bench *b, bool decode, int64_t tokens, int64_t depth, bool asked, lm_error *err)
-{
+    bench_line *l = NULL;
     if (tokens == 0)
         return LM_OK;
     if (!asked && tokens + depth > (int64_t)b->c->info.context) {
-        note_f("lemma: no %s of %lld tokens at depth %lld: the context holds %u",
-               decode ? "decode" : "prefill", (long long)tokens, (long long)depth, b->c->info.context);
+        note_f("lemma: no %s of %lld tokens at depth %lld: the context holds %u", bench_test_name(test),
+               (long long)tokens, (long long)depth, b->c->info.context);
         return LM_OK;
     }
-    LM_TRY(lm_grow((void **)&b->lines, &b->cap, b->n + 1, sizeof *b->lines, err));
-    line *l = &b->lines[b->n++];
-    *l = (line){
-        .decode = decode, .threads = b->c->info.threads, .tokens = (uint32_t)tokens, .depth = (uint32_t)depth
-    };
+    LM_TRY(bench_add(b, &l, err));
+    l->test = test;
+    l->tokens = (uint32_t)tokens;
+    l->depth = (uint32_t)depth;
     (void)snprintf(l->label, sizeof l->label, depth > 0 ? "%s %u at depth %u" : "%s %u",
-                   decode ? "decode" : "prefill", l->tokens, l->depth);
-    return LM_OK;
+                   bench_test_name(test), l->tokens, l->depth);
+    if (err_is_terminal())
+        (void)fprintf(stderr, "\r\033[K%s, %u threads ...", l->label, l->threads);
+    lm_status st = bench_measure(b, l, err);
+    if (err_is_terminal())
+        (void)fputs("\r\033[K", stderr);
+    return st;
 }
 
-static lm_status measure_all(bench *b, size_t from, lm_error *err)
-{
-    for (size_t i = from; i < b->n; i++) {
-        if (err_is_terminal())
-            (void)fprintf(stderr, "\r\033[K%s, %u threads ...", b->lines[i].label, b->lines[i].threads);
-        lm_status st = measure(b, &b->lines[i], err);
-        if (err_is_terminal())
-            (void)fputs("\r\033[K", stderr);
-        LM_TRY(st);
-    }
-    return LM_OK;
-}
-
-/* Everything for one number of threads. */
-static lm_status with_threads(bench *b, const char *pack, int64_t threads, lm_error *err)
+static lm_status all_lines(bench *b, lm_error *err)
 {
     const cli_args *a = &b->c->args;
     const opt_value *prompts = &a->v[OPT_BENCH_PROMPT], *gens = &a->v[OPT_BENCH_GEN],
                     *depths = &a->v[OPT_BENCH_DEPTH];
-    lm_model_options o;
-    size_t from = b->n;
-    LM_TRY(cli_model_options(b->c, &o, err));
-    o.threads = (uint32_t)threads;
-    o.no_text = true;
+    for (size_t i = 0; i < depths->n; i++) {
+        int64_t d = depths->ints[i];
+        for (size_t k = 0; k < prompts->n; k++)
+            LM_TRY(one_line(b, BENCH_PREFILL, prompts->ints[k], d, depths->set || (prompts->set && d == 0),
+                            err));
+        for (size_t k = 0; k < gens->n; k++)
+            LM_TRY(one_line(b, BENCH_DECODE, gens->ints[k], d, depths->set, err));
+    }
+    return LM_OK;
+}
+
+static lm_status one_config(bench *b, const lm_model_options *o, lm_error *err)
+{
     lm_model_close(b->c->model);
     b->c->model = NULL;
-    LM_TRY(cli_open_model(b->c, pack, &o, err));
+    b->kv_most = 0;
+    LM_TRY(cli_open_model(b->c, b->pack, o, err));
     uint32_t context = b->c->info.context;
     lm_free(b->ids);
     b->ids = NULL;
     LM_TRY(LM_NEW(&b->ids, context, err));
     for (uint32_t i = 0; i < context; i++)
         b->ids[i] = (int32_t)(((uint64_t)i * 2654435761u + 12345) % b->c->info.n_vocab);
-    for (size_t i = 0; i < prompts->n; i++)
-        LM_TRY(add(b, false, prompts->ints[i], 0, prompts->set, err));
-    for (size_t i = 0; i < depths->n; i++)
-        for (size_t k = 0; k < gens->n; k++)
-            LM_TRY(add(b, true, gens->ints[k], depths->ints[i], depths->set, err));
+    if (b->n == 0) /* what loading takes does not depend on the configuration */
+        LM_TRY(bench_measure_load(b, o, err));
     LM_TRY(lm_session_open(&b->s, b->c->model, err));
     cli_interruptible(b->s);
-    lm_status st = measure_all(b, from, err);
+    lm_status st = all_lines(b, err);
     cli_interruptible(NULL);
     lm_session_close(b->s);
     b->s = NULL;
     return st;
+}
+
+/* Item i of a list of choices; of none, what the options said already. */
+static const char *item(const opt_value *v, size_t i, const char *otherwise)
+{
+    return v->n > 0 ? v->list[i] : otherwise;
+}
+
+/* Every combination of threads, cache format, instruction set and arithmetic. */
+static lm_status sweep(bench *b, lm_error *err)
+{
+    const cli_args *a = &b->c->args;
+    const opt_value *threads = &a->v[OPT_BENCH_THREADS], *kv = &a->v[OPT_BENCH_KV],
+                    *isa = &a->v[OPT_BENCH_ISA], *compute = &a->v[OPT_BENCH_COMPUTE];
+    const opt_value *const lists[] = { compute, isa, kv };
+    size_t at[] = { 0, 0, 0 };
+    lm_model_options o;
+    LM_TRY(cli_model_options(b->c, &o, err));
+    if (kv->n > 0 && o.kv != NULL)
+        return lm_fail(err, LM_ERR_USAGE, "--kv and -ctk or -ctv were given, allowed is one of them");
+    const char *only_kv = o.kv;
+    for (;;) {
+        o.compute = item(compute, at[0], NULL);
+        o.isa = item(isa, at[1], NULL);
+        o.kv = item(kv, at[2], only_kv);
+        for (size_t i = 0; i < threads->n; i++) {
+            o.threads = (uint32_t)threads->ints[i];
+            LM_TRY(one_config(b, &o, err));
+        }
+        size_t k = LM_LEN(lists);
+        while (k > 0 && ++at[k - 1] >= LM_MAX(lists[k - 1]->n, (size_t)1))
+            at[--k] = 0;
+        if (k == 0)
+            return LM_OK;
+    }
 }
 
 /* lemma bench make SHAPE --format F -o PATH */
@@ -264,35 +133,175 @@ static lm_status make_pack(cli *c, lm_error *err)
     return LM_OK;
 }
 
+static lm_status load_doc(const char *path, json_t **out, lm_error *err)
+{
+    char *text = NULL;
+    LM_TRY(lm_bench_read(path, &text, err));
+    *out = json_loads(text, 0, NULL);
+    lm_give_back(text);
+    return *out != NULL ? LM_OK : lm_fail(err, LM_ERR_NOMEM, "no memory for the figures");
+}
+
+/* lemma bench plot A.json ... --plot FILE.svg */
+static lm_status plot_files(cli *c, lm_error *err)
+{
+    enum { MOST = 8 };
+    json_t *docs[MOST] = { NULL };
+    const char *names[MOST], *path = cli_text(&c->args, OPT_PLOT), *word;
+    size_t n = 0;
+    lm_status st = LM_OK;
+    if (path == NULL)
+        return lm_fail(err, LM_ERR_USAGE, "'lemma bench plot' needs --plot FILE.svg");
+    LM_TRY(cli_can_write(path, err));
+    while (st == LM_OK && (word = cli_take_word(c)) != NULL) {
+        const char *slash = strrchr(word, '/');
+        if (n == MOST) {
+            st = lm_fail(err, LM_ERR_USAGE, "'lemma bench plot' draws %d files at most", MOST);
+            break;
+        }
+        st = load_doc(word, &docs[n], err);
+        names[n++] = slash != NULL ? slash + 1 : word;
+    }
+    if (st == LM_OK && n == 0)
+        st = lm_fail(err, LM_ERR_USAGE, "'lemma bench plot' needs files that 'lemma bench --json' wrote");
+    if (st == LM_OK)
+        st = bench_draw(docs, names, n, path, err);
+    for (size_t i = 0; i < n; i++)
+        json_decref(docs[i]);
+    return st;
+}
+
+static double number_of(const json_t *o, const char *key)
+{
+    return json_number_value(json_object_get(o, key));
+}
+
+static const char *text_of(const json_t *o, const char *key)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+    return s != NULL ? s : "";
+}
+
+static void print_comparison(const json_t *doc)
+{
+    static const char *const head[] = { "LINE", "A", "B", "B/A", "SHARE B/A", "P", "VERDICT" };
+    cli_table t;
+    const json_t *rows = json_object_get(doc, "rows"), *differs = json_object_get(doc, "differs");
+    table_open(&t, LM_LEN(head));
+    for (size_t i = 0; i < LM_LEN(head); i++)
+        table_add(&t, head[i]);
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *r = json_array_get(rows, i);
+        table_add(&t, text_of(r, "label"));
+        table_addf(&t, "%.2f", number_of(r, "a"));
+        table_addf(&t, "%.2f", number_of(r, "b"));
+        table_addf(&t, "%.3f", number_of(r, "ratio"));
+        if (json_is_number(json_object_get(r, "share_ratio")))
+            table_addf(&t, "%.3f", number_of(r, "share_ratio"));
+        else
+            table_add(&t, "-");
+        table_addf(&t, "%.3f", number_of(r, "p"));
+        table_add(&t, text_of(r, "verdict"));
+    }
+    table_print(&t, true);
+    table_close(&t);
+    for (size_t i = 0; i < json_array_size(differs); i++) {
+        const json_t *d = json_array_get(differs, i);
+        note_f("lemma: %s differs: %s and %s", text_of(d, "what"), text_of(d, "a"), text_of(d, "b"));
+    }
+    for (int k = 0; k < 2; k++) {
+        const json_t *only = json_object_get(doc, k ? "only_b" : "only_a");
+        for (size_t i = 0; i < json_array_size(only); i++)
+            note_f("lemma: only %s has %s", k ? "B" : "A", json_string_value(json_array_get(only, i)));
+    }
+}
+
+/* lemma bench compare A.json B.json */
+static lm_status compare(cli *c, lm_error *err)
+{
+    const char *a = cli_take_word(c), *b = cli_take_word(c);
+    char *text = NULL;
+    if (b == NULL)
+        return lm_fail(err, LM_ERR_USAGE,
+                       "'lemma bench compare' needs two files that 'lemma bench --json' "
+                       "wrote");
+    LM_TRY(cli_no_more_words(c, err));
+    LM_TRY(lm_bench_compare(a, b, cli_real(&c->args, OPT_NOISE) / 100, &text, err));
+    json_t *doc = json_loads(text, 0, NULL);
+    lm_give_back(text);
+    if (doc == NULL)
+        return lm_fail(err, LM_ERR_NOMEM, "no memory for the comparison");
+    lm_status st = LM_OK;
+    if (cli_flag(&c->args, OPT_JSON))
+        st = out_json(doc, err);
+    else
+        print_comparison(doc);
+    double slower = number_of(doc, "slower");
+    if (st == LM_OK && slower > 0 && cli_flag(&c->args, OPT_FAIL_ON_REGRESSION))
+        st = lm_fail(err, LM_ERR_FAILED, "%.0f of %zu lines are slower", slower,
+                     json_array_size(json_object_get(doc, "rows")));
+    json_decref(doc);
+    return st;
+}
+
+/* Options of the other forms of the verb. */
+static lm_status belongs(const cli *c, bool make, bool comparing, lm_error *err)
+{
+    static const struct {
+        opt_id id;
+        bool make;
+    } rows[] = { { OPT_FORMAT, true },
+                 { OPT_MAKE_OUTPUT, true },
+                 { OPT_NOISE, false },
+                 { OPT_FAIL_ON_REGRESSION, false } };
+    for (size_t i = 0; i < LM_LEN(rows); i++)
+        if (cli_given(&c->args, rows[i].id) && !(rows[i].make ? make : comparing))
+            return lm_fail(err, LM_ERR_USAGE, "--%s belongs to 'lemma bench %s'",
+                           cli_options[rows[i].id].name, rows[i].make ? "make" : "compare");
+    return LM_OK;
+}
+
+static lm_status measure_and_tell(bench *b, lm_error *err)
+{
+    const cli_args *a = &b->c->args;
+    const char *plot = cli_text(a, OPT_PLOT), *trace = cli_text(a, OPT_TRACE);
+    json_t *doc = NULL;
+    if (plot != NULL)
+        LM_TRY(cli_can_write(plot, err));
+    if (trace != NULL)
+        LM_TRY(cli_can_write(trace, err));
+    if (trace == NULL && cli_given(a, OPT_TRACE_STEP))
+        return lm_fail(err, LM_ERR_USAGE, "--trace-step belongs to --trace");
+    LM_TRY(sweep(b, err));
+    if (b->n == 1) /* loading */
+        return lm_fail(err, LM_ERR_USAGE, "there is nothing to measure: --n-prompt and --n-gen are 0");
+    if (trace != NULL && !b->traced)
+        return lm_fail(err, LM_ERR_USAGE, "--trace-step is %s, of which there is no line",
+                       cli_trace_prefill(b->c) ? "prefill" : "decode");
+    lm_status st = bench_json(b, &doc, err);
+    if (st == LM_OK && cli_flag(a, OPT_JSON))
+        st = out_json(doc, err);
+    else if (st == LM_OK)
+        bench_table(b);
+    if (st == LM_OK && plot != NULL)
+        st = bench_draw(&doc, NULL, 1, plot, err);
+    json_decref(doc);
+    return st;
+}
+
 lm_status verb_bench(cli *c, lm_error *err)
 {
-    const char *pack = NULL;
-    const opt_value *threads = &c->args.v[OPT_BENCH_THREADS];
-    bench b = { .c = c, .repeats = (size_t)cli_int(&c->args, OPT_REPEATS) };
-    if (c->args.n_words > 0 && strcmp(c->args.words[0], "make") == 0) {
+    const char *first = c->args.n_words > 0 ? c->args.words[0] : "";
+    bool make = strcmp(first, "make") == 0, comparing = strcmp(first, "compare") == 0;
+    LM_TRY(belongs(c, make, comparing, err));
+    if (make || comparing || strcmp(first, "plot") == 0) {
         c->sub = cli_take_word(c);
-        return make_pack(c, err);
+        return make ? make_pack(c, err) : comparing ? compare(c, err) : plot_files(c, err);
     }
-    if (cli_given(&c->args, OPT_FORMAT) || cli_given(&c->args, OPT_MAKE_OUTPUT))
-        return lm_fail(err, LM_ERR_USAGE, "--%s belongs to 'lemma bench make'",
-                       cli_given(&c->args, OPT_FORMAT) ? "format" : "output");
-    LM_TRY(cli_take_pack(c, &pack, err));
+    bench b = { .c = c, .repeats = (size_t)cli_int(&c->args, OPT_REPEATS) };
+    LM_TRY(cli_take_pack(c, &b.pack, err));
     LM_TRY(cli_no_more_words(c, err));
-    if (cli_text(&c->args, OPT_PLOT) != NULL)
-        LM_TRY(cli_can_write(cli_text(&c->args, OPT_PLOT), err));
-    lm_status st = LM_NEW(&b.rates, b.repeats, err);
-    for (size_t i = 0; i < threads->n && st == LM_OK; i++)
-        st = with_threads(&b, pack, threads->ints[i], err);
-    if (st == LM_OK && b.n == 0)
-        st = lm_fail(err, LM_ERR_USAGE, "there is nothing to measure: --n-prompt and --n-gen are 0");
-    if (st == LM_OK && cli_flag(&c->args, OPT_JSON))
-        st = print_json(&b, err);
-    else if (st == LM_OK)
-        print_table(&b);
-    if (st == LM_OK && cli_text(&c->args, OPT_PLOT) != NULL)
-        st = draw(&b, cli_text(&c->args, OPT_PLOT), err);
-    lm_free(b.rates);
-    lm_free(b.lines);
-    lm_free(b.ids);
+    lm_status st = measure_and_tell(&b, err);
+    bench_clear(&b);
     return st;
 }

@@ -79,6 +79,8 @@ static void count_weights(lm_model *m)
             continue;
         const lm_matrix *w = &op->u.linear.w;
         m->info.n_params += (uint64_t)w->rows * w->cols;
+        if (!p->values[op->out].wanted)
+            m->info.chunk_params += (uint64_t)w->rows * w->cols;
         for (int k = 0; k < w->quant->n_planes; k++)
             m->info.token_bytes += lm_quant_row_bytes(w->quant, k, w->cols) * w->rows;
         embed_is_head |= w->plane[0] == p->ops[0].u.embed.w.plane[0];

@@ -104,10 +104,9 @@ lm_status lm_model_trace_write(lm_model *m, const char *path, lm_trace_summary *
         return lm_fail(err, LM_ERR_NOT_FOUND, "no step of the kind to trace was run");
     }
     w.sum.read_rate = lm_probe_bandwidth(w.step.n_threads);
-    w.sum.op_rate = lm_probe_arithmetic(strstr(m->info.device, "avx512") ? "avx512"
-                                        : strstr(m->info.device, "avx2") ? "avx2"
-                                                                         : "portable",
-                                        w.step.n_threads);
+    char isa[32] = ""; /* "cpu avx512 precise, 2 threads" */
+    (void)sscanf(m->info.device, "cpu %31[a-z0-9]", isa);
+    w.sum.op_rate = lm_probe_arithmetic(isa, w.step.n_threads);
     add_head(&w);
     m->backend->trace_read(m->plan, add_piece, &w);
     lm_str_addz(&w.s, "\n]}\n");

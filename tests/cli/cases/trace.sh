@@ -2,7 +2,7 @@
 fields() { python3 -c 'import json,sys
 d = json.load(open(sys.argv[1])); e = [x for x in d["traceEvents"] if x["ph"] == "X"]
 print(sorted(d["otherData"])); print(d["otherData"]["tokens"], len(e) == d["otherData"]["pieces"])
-print(sorted({x["cat"] for x in e})); print(sorted({k for x in e for k in x["args"]}))' "$1"; }
+print({"linear", "attend", "norm", "quantise", "wait"} <= {x["cat"] for x in e}); print(sorted({k for x in e for k in x["args"]}))' "$1"; }
 "$LEMMA" run "$FABLE" --prompt "Once upon a time" --greedy -n 6 -t 2 >plain
 "$LEMMA" run "$FABLE" --prompt "Once upon a time" --greedy -n 6 -t 2 --trace d.json 2>note >traced
 cmp plain traced && sed -E 's/[0-9.]+/N/g' note; fields d.json
