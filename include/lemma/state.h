@@ -176,6 +176,51 @@ LM_API void lm_session_reset(lm_session *s);
 /* The seed of the session's last generation, also of one before it slept; false: none. */
 LM_API bool lm_session_seed(const lm_session *s, uint64_t *seed);
 
+/* --- fold ------------------------------------------------------------------------------- */
+
+typedef struct {
+    uint32_t size;       /* sizeof(lm_fold_options), set by lm_fold_defaults() */
+    const char *summary; /* text of what is left out; LM_ERR_USAGE when there is none */
+    size_t n_summary;
+    uint32_t tail;        /* tokens of the end that stay as they are, at most; default 8192 */
+    const char *messages; /* JSON array of the whole conversation; NULL: the session is text, not a chat */
+    const char *title;    /* NULL: none */
+    bool keep_old;        /* `name` is there already, and is not slept again */
+} lm_fold_options;
+LM_API void lm_fold_defaults(lm_fold_options *out);
+typedef struct {
+    uint32_t n_tokens; /* of the folded session */
+    uint32_t n_tail;   /* of them kept word for word (of a chat: messages) */
+    uint64_t summary_bytes, recent_tail_bytes, folded_prompt_bytes;
+} lm_fold_result;
+/* An exhausted session is slept as `name`; then `s` becomes a fresh one with the summary
+ * and the recent tail, slept as `new_name`, which names `name` as its parent and has
+ * folded_state in its metadata.  Of a chat the tail is whole messages, the newest that
+ * fit, and the summary stands in the system message; else it stands before the tail's
+ * text.  A fold that would not be shorter is LM_ERR_USAGE.  On failure after the first
+ * sleep the session may be woken again from `name`. */
+LM_API lm_status lm_session_fold(lm_session *s, lm_store *store, const char *name, const char *new_name,
+                                 const lm_fold_options *o, lm_fold_result *out, lm_error *err);
+
+/* --- project seeds -------------------------------------------------------------------------- */
+
+/* A project has a seed, which sessions of it begin with, and a latest checkpoint. */
+typedef enum { LM_PROJECT_SEED, LM_PROJECT_CHECKPOINT, LM_PROJECT_FOLDED } lm_project_part;
+/* "projects/ID/seed", "projects/ID/checkpoints/latest", "projects/ID/folded/latest"; `id`
+ * NULL: "default". */
+LM_API lm_status lm_project_name(const char *id, lm_project_part part, char *buf, size_t cap, lm_error *err);
+typedef enum {
+    LM_CONTINUE_CHECKPOINT, /* state_checkpoint: the latest checkpoint, else the seed */
+    LM_CONTINUE_CURRENT,    /* reuse_current: the session as it is; an empty one: the seed */
+    LM_CONTINUE_SUMMARY,    /* summary_window: the latest fold, else the seed */
+    LM_CONTINUE_HYBRID      /* hybrid: the checkpoint if all of it mounts, else the fold, else the seed */
+} lm_continuation;
+/* Wakes the first of these that is there; `woken` has its name, "" when there was none. */
+enum { LM_STATE_NAME = 256 };
+LM_API lm_status lm_session_continue(lm_session *s, lm_store *store, const char *project, lm_continuation how,
+                                     const lm_wake_options *o, char woken[LM_STATE_NAME], lm_wake_result *out,
+                                     lm_error *err);
+
 /* --- names ----------------------------------------------------------------------------------- */
 
 /* Held by whoever goes on in a session; another holder: LM_ERR_BUSY with its pid.

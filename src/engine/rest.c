@@ -244,8 +244,8 @@ static void call_it(lm_session *s, const char *name, const char *parent)
         (void)snprintf(s->name, sizeof s->name, "%s", name);
 }
 
-static lm_status sleep_as(lm_session *s, lm_store *store, const char *name, const lm_sleep_options *o,
-                          uint32_t flags, lm_sleep_result *out, lm_error *err)
+lm_status lm_session_sleep_as(lm_session *s, lm_store *store, const char *name, const lm_sleep_options *o,
+                              uint32_t flags, lm_sleep_result *out, lm_error *err)
 {
     lm_sleep_report report = { 0 };
     lm_space space;
@@ -303,7 +303,7 @@ lm_status lm_session_sleep(lm_session *s, lm_store *store, const char *name, con
     lm_sleep_defaults(&o);
     if (options)
         memcpy(&o, options, LM_MIN(sizeof o, (size_t)options->size));
-    return sleep_as(s, store, name, &o, 0, out, err);
+    return lm_session_sleep_as(s, store, name, &o, 0, out, err);
 }
 
 lm_status lm_session_flush(lm_session *s, lm_error *err)

@@ -27,6 +27,10 @@ bool lm_whose_soon(lm_model *m);
 /* The names under which this session's pages stand; lm_whose() came before. */
 lm_status lm_session_space(const lm_session *s, lm_space *out, lm_error *err) LM_NODISCARD;
 
+/* lm_session_sleep() with more flags of the entry (LM_ENTRY_...). */
+lm_status lm_session_sleep_as(lm_session *s, lm_store *store, const char *name, const lm_sleep_options *o,
+                              uint32_t flags, lm_sleep_result *out, lm_error *err) LM_NODISCARD;
+
 /* Pages that a job of the disk thread reads: kept until it is done. */
 typedef struct lm_held lm_held;
 struct lm_held {

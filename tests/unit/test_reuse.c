@@ -172,14 +172,23 @@ static bool have(const char *name)
     return access(path, R_OK) == 0;
 }
 
-/* In another process: the first n of `prompt`, `more` other tokens; the cached count, or
- * -1 when the outcome is not that of a session without a store. */
-static int in_another_process(const char *name, uint32_t n, uint32_t more)
+/* Another process: the first n of `prompt`, `more` other tokens.  It is forked while this
+ * one has no threads, and begins when it is told to. */
+typedef struct {
+    pid_t pid;
+    int go, result;
+} helper;
+
+static helper another_process(const char *name, uint32_t n, uint32_t more)
 {
-    int fd[2], count = -1, status;
+    int fd[2], go[2], count = -1;
+    char byte;
     assert_int_equal(pipe(fd), 0);
+    assert_int_equal(pipe(go), 0);
     pid_t child = fork();
     if (child == 0) {
+        if (read(go[0], &byte, 1) != 1)
+            _exit(1);
         lm_model *m = open_model(name);
         lm_session *fresh = open_session(m);
         int32_t *ids = NULL;
@@ -210,11 +219,26 @@ static int in_another_process(const char *name, uint32_t n, uint32_t more)
         _exit(0);
     }
     (void)close(fd[1]);
-    assert_int_equal(read(fd[0], &count, sizeof count), sizeof count);
-    (void)close(fd[0]);
-    assert_int_equal(waitpid(child, &status, 0), child);
+    (void)close(go[0]);
+    return (helper){ child, go[1], fd[0] };
+}
+
+/* The cached count, or -1 when the outcome is not that of a session without a store. */
+static int outcome_of(helper h)
+{
+    int count, status;
+    assert_int_equal(write(h.go, "", 1), 1);
+    assert_int_equal(read(h.result, &count, sizeof count), sizeof count);
+    (void)close(h.go);
+    (void)close(h.result);
+    assert_int_equal(waitpid(h.pid, &status, 0), h.pid);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     return count;
+}
+
+static int in_another_process(const char *name, uint32_t n, uint32_t more)
+{
+    return outcome_of(another_process(name, n, more));
 }
 
 static void keep_prompt(lm_model *m, uint32_t n)
@@ -260,11 +284,12 @@ static void a_prompt_begins_where_another_process_stopped(void **state)
 static void two_processes_share_what_either_stored(void **state)
 {
     (void)state;
+    helper other = another_process("golden/qwen3", N_PROMPT, 0);
     lm_model *m = open_model("golden/qwen3");
     lm_store *store = open_store(UINT64_C(1) << 30);
     assert_int_equal(lm_model_remember(m, store, NULL), LM_OK);
     /* The other one stores while this one has the store open. */
-    assert_int_equal(in_another_process("golden/qwen3", N_PROMPT, 0), 0);
+    assert_int_equal(outcome_of(other), 0);
     lm_session *s = open_session(m);
     append(s, prompt, N_PROMPT);
     assert_int_equal(cached(s), 256);
@@ -594,6 +619,146 @@ static void an_overridden_wake_mounts_and_its_pages_serve_nobody_else(void **sta
     lm_model_close(b);
 }
 
+/* --- folds and projects ------------------------------------------------------------------------ */
+
+typedef struct {
+    char parent[64], messages[2048];
+    uint32_t n_tokens;
+} seen;
+
+static bool look(void *user, const lm_stored *e)
+{
+    seen *x = user;
+    (void)snprintf(x->parent, sizeof x->parent, "%s", e->parent);
+    (void)snprintf(x->messages, sizeof x->messages, "%s", e->messages ? e->messages : "");
+    x->n_tokens = e->n_tokens;
+    return true;
+}
+
+static const char talk[] =
+    "[{\"role\":\"system\",\"content\":\"Be kind.\"},"
+    "{\"role\":\"user\",\"content\":\"Tell me of the fox and the grapes and the tree.\"},"
+    "{\"role\":\"assistant\",\"content\":\"Once upon a time there was a fox.\"},"
+    "{\"role\":\"user\",\"content\":\"And then?\"},"
+    "{\"role\":\"assistant\",\"content\":\"He ran.\"}]";
+
+static void a_fold_begins_anew_with_summary_and_tail(void **state)
+{
+    (void)state;
+    lm_model *m = open_model("../../models/fable");
+    lm_store *store = open_store(UINT64_C(1) << 30);
+    lm_session *s = open_session(m), *t = open_session(m);
+    lm_fold_options o;
+    lm_fold_result r;
+    lm_error err = { 0 };
+    seen x = { .n_tokens = 0 };
+    lm_fold_defaults(&o);
+    o.tail = 40;
+    append(s, prompt, 200);
+    /* R39: an empty summary is no memory; nothing is written. */
+    o.summary = " \n";
+    o.n_summary = 2;
+    assert_int_equal(lm_session_fold(s, store, "old", "new", &o, &r, NULL), LM_ERR_USAGE);
+    o.summary = "A fox.";
+    o.n_summary = 6;
+    assert_int_equal(lm_session_fold(s, store, "old", "old", &o, &r, NULL), LM_ERR_USAGE);
+    assert_int_equal(lm_session_wake(t, store, "old", NULL, NULL, NULL), LM_ERR_NOT_FOUND);
+    assert_int_equal(lm_session_n_tokens(s), 200);
+    if (lm_session_fold(s, store, "old", "new", &o, &r, &err) != LM_OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(r.n_tail, 40);
+    assert_int_equal(lm_session_n_tokens(s), r.n_tokens);
+    assert_memory_equal(lm_session_tokens(s) + r.n_tokens - 40, prompt + 160, 40 * sizeof *prompt);
+    assert_int_equal(lm_state_show(store, "new", look, &x, NULL), LM_OK);
+    assert_string_equal(x.parent, "old");
+    assert_int_equal(lm_session_wake(t, store, "old", NULL, NULL, NULL), LM_OK);
+    assert_int_equal(lm_session_n_tokens(t), 200);
+    assert_int_equal(lm_session_wake(t, store, "new", NULL, NULL, NULL), LM_OK);
+    assert_true(same(m, s, t));
+    /* A fold that is not shorter is refused and leaves everything. */
+    o.tail = 8192;
+    assert_int_equal(lm_session_fold(s, store, "new", "third", &o, &r, NULL), LM_ERR_USAGE);
+    assert_true(same(m, s, t));
+    lm_session_close(s);
+    lm_session_close(t);
+    lm_state_close(store);
+    lm_model_close(m);
+}
+
+static void a_fold_of_a_chat_keeps_whole_messages(void **state)
+{
+    (void)state;
+    lm_model *m = open_model("../../models/fable");
+    lm_store *store = open_store(UINT64_C(1) << 30);
+    lm_session *s = open_session(m);
+    lm_fold_options o;
+    lm_fold_result r;
+    lm_error err = { 0 };
+    seen x = { .n_tokens = 0 };
+    lm_fold_defaults(&o);
+    o.messages = talk;
+    o.tail = 12;
+    o.summary = "Foxes.";
+    o.n_summary = 6;
+    append(s, prompt, 250);
+    if (lm_session_fold(s, store, "old", "new", &o, &r, &err) != LM_OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(r.n_tail, 2);
+    assert_int_equal(lm_state_show(store, "new", look, &x, NULL), LM_OK);
+    assert_non_null(strstr(x.messages, "Foxes."));
+    assert_non_null(strstr(x.messages, "And then?"));
+    assert_null(strstr(x.messages, "grapes"));
+    assert_int_equal(x.n_tokens, r.n_tokens);
+    assert_int_equal(lm_state_show(store, "old", look, &x, NULL), LM_OK);
+    assert_string_equal(x.messages, talk);
+    lm_session_close(s);
+    lm_state_close(store);
+    lm_model_close(m);
+}
+
+static void a_project_goes_on_from_its_checkpoint_its_fold_or_its_seed(void **state)
+{
+    (void)state;
+    lm_model *m = open_model("golden/llama"), *other = open_as("golden/llama", "ref", NULL, NULL);
+    lm_store *store = open_store(UINT64_C(1) << 30);
+    lm_session *s = open_session(m), *t = open_session(other);
+    char name[LM_STATE_NAME];
+    lm_wake_options replay;
+    static const uint32_t lengths[] = { 70, 90, 80 };
+    lm_wake_defaults(&replay);
+    replay.flags = LM_STATE_REPLAY;
+    assert_int_equal(lm_session_continue(s, store, "p", LM_CONTINUE_HYBRID, NULL, name, NULL, NULL), LM_OK);
+    assert_string_equal(name, "");
+    for (int part = 0; part < 3; part++) {
+        lm_session_reset(s);
+        append(s, prompt + part, lengths[part]);
+        assert_int_equal(lm_project_name("p", (lm_project_part)part, name, sizeof name, NULL), LM_OK);
+        assert_int_equal(lm_session_sleep(s, store, name, NULL, NULL, NULL), LM_OK);
+        static const uint32_t want[3][4] = { { 70, 70, 70, 70 }, { 90, 70, 70, 90 }, { 90, 70, 80, 90 } };
+        for (int how = 0; how < 4; how++) {
+            lm_session_reset(s);
+            assert_int_equal(lm_session_continue(s, store, "p", (lm_continuation)how, NULL, name, NULL, NULL),
+                             LM_OK);
+            assert_int_equal(lm_session_n_tokens(s), want[part][how]);
+        }
+    }
+    /* A checkpoint that does not mount: hybrid takes the fold. */
+    assert_int_equal(lm_session_continue(t, store, "p", LM_CONTINUE_HYBRID, &replay, name, NULL, NULL),
+                     LM_OK);
+    assert_string_equal(name, "projects/p/folded/latest");
+    assert_int_equal(lm_session_n_tokens(t), 80);
+    assert_int_equal(lm_session_continue(t, store, "p", LM_CONTINUE_CURRENT, &replay, name, NULL, NULL),
+                     LM_OK);
+    assert_int_equal(lm_session_n_tokens(t), 80);
+    assert_int_equal(lm_project_name("a/b", LM_PROJECT_SEED, name, sizeof name, NULL), LM_ERR_USAGE);
+    assert_int_equal(lm_project_name("", LM_PROJECT_SEED, name, sizeof name, NULL), LM_ERR_USAGE);
+    lm_session_close(s);
+    lm_session_close(t);
+    lm_state_close(store);
+    lm_model_close(m);
+    lm_model_close(other);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -609,6 +774,9 @@ int main(void)
         T(a_fork_in_memory_shares_pages_and_nothing_else),
         T(a_prefix_is_woken_at_any_token),
         T(a_sleep_behind_the_back_keeps_what_was_then),
+        T(a_fold_begins_anew_with_summary_and_tail),
+        T(a_fold_of_a_chat_keeps_whole_messages),
+        T(a_project_goes_on_from_its_checkpoint_its_fold_or_its_seed),
         T(an_overridden_wake_mounts_and_its_pages_serve_nobody_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
