@@ -31,7 +31,7 @@ typedef struct {
     const char *backend;   /* "cpu" (default) or "ref" */
     const char *isa;       /* NULL: the best; "amx", "avx512", "avx2", "portable" */
     uint32_t threads;      /* 0: the physical cores that this process may use */
-    const char *kv;        /* NULL: the backend's default; "f32", "f16", "bf16" */
+    const char *kv;        /* NULL: the backend's default; "f32", "f16", "bf16", "q8", "k-q8-v-q4" */
     uint32_t context;      /* positions of a session; 0: as trained, or what memory allows */
     uint32_t chunk;        /* tokens of a prefill step; 0: 512 */
     uint32_t sessions;     /* that may share a step; 0: 1 */

@@ -10,7 +10,7 @@
 #define ANY_PACK (COMPUTE | IN(TOKENIZE) | IN(TEMPLATE) | IN(PACK))
 #define ALL      ((1u << VERB_COUNT) - 1u)
 #define BIG      2147483647.0
-#define KVS      "f32,f16,bf16"
+#define KVS      "f32,f16,bf16,q8,k-q8-v-q4"
 #define ISAS     "amx,avx512,avx2,portable"
 #define COMPUTES "fast,precise"
 

@@ -9,12 +9,30 @@
  *   V, 16 bit:  [P/2 pairs][dim][2 positions]                  4-byte lanes
  *   K, f32:     [P/16 tiles][dim][16 positions]
  *   V, f32:     [P positions][dim]
+ *   K, 8 bit:   [dim/32 scales][P positions], then [P/16 tiles][dim/4][16 positions][4 dims]
+ *   V, 8 bit:   [1 scale][P positions], then [P/4][dim][4 positions]
+ *   V, 4 bit:   [dim/32 scales][P positions], then [P/4][dim/32][16 dims][4 positions]
  *
  * so that a dot-product instruction on pairs takes both straight from memory
  * with positions (keys) or dimensions (values) as lanes.  The layout is the
  * same for every instruction set (N1) and is what the store keeps (DESIGN 5).
- * Dimensions are padded: keys to an even number, values to a multiple of 16;
- * padding and positions not yet written hold zeros or older finite values and
+ *
+ * 8 and 4 bits: a scale is bf16 and belongs to one position of one head, never to
+ * several (N1): keys have one for 32 dimensions, 8-bit values one for the head,
+ * 4-bit values one for 32 dimensions.  The scale is the largest magnitude / 127,
+ * rounded up.  A key's byte is its code + 128, a value's byte its signed code; the
+ * two nibbles of a 4-bit byte are dimensions j and j + 16 of the same position and
+ * choose from lm_kv_levels, so no two positions share a byte and threads may write
+ * neighbours at once.
+ *
+ *   format     bytes of a position, head of 128      relative error of a number
+ *   f32        K 512  V 512                          0
+ *   f16, bf16  K 256  V 256                          2^-12, 2^-9
+ *   q8         K 136  V 130                          1/254 of the largest that shares its scale
+ *   k-q8-v-q4  K 136  V  72                          K as q8; V a tenth of it
+ *
+ * Dimensions are padded: keys to a multiple of 2 (16 bit, f32) or 4, values to 16 or
+ * (4 bit) 32; padding and positions not yet written hold zeros or older finite values and
  * are masked by position.
  *
  * Threads: plain functions over the caller's memory.
@@ -26,9 +44,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { LM_PAGE_TOKENS = 64, LM_KV_TILE = 16 };
+enum { LM_PAGE_TOKENS = 64, LM_KV_TILE = 16, LM_KV_GROUP = 32, LM_KV_LEVELS = 16 };
 
-typedef enum { LM_KV_F32, LM_KV_F16, LM_KV_BF16, LM_KV_COUNT } lm_kv_format;
+typedef enum { LM_KV_F32, LM_KV_F16, LM_KV_BF16, LM_KV_Q8, LM_KV_K8V4, LM_KV_COUNT } lm_kv_format;
 
 const char *lm_kv_name(lm_kv_format f);
 bool lm_kv_by_name(const char *name, lm_kv_format *out);
@@ -44,6 +62,7 @@ typedef struct {
 typedef struct {
     lm_kv_format format;
     uint32_t k_pad, v_pad;            /* dimensions with padding */
+    uint32_t k_groups, v_groups;      /* scales of a position; 0 where numbers are floats */
     size_t k_bytes, v_bytes;          /* of one head's blocks */
     size_t head_stride, layer_stride; /* bytes */
     size_t page_bytes;
@@ -82,6 +101,39 @@ static inline size_t lm_v_index32(const lm_page_layout *l, uint32_t pos, uint32_
 {
     return (size_t)pos * l->v_pad + d;
 }
+
+/* 8 and 4 bits: bytes of the scales, which lie before the codes. */
+static inline size_t lm_kv_scales(uint32_t groups)
+{
+    return (size_t)groups * LM_PAGE_TOKENS * 2;
+}
+
+static inline bool lm_kv_coded(const lm_page_layout *l)
+{
+    return l->k_groups > 0;
+}
+
+/* Byte, in the codes, of dimension d of position pos. */
+static inline size_t lm_k_index8(const lm_page_layout *l, uint32_t pos, uint32_t d)
+{
+    return ((size_t)(pos / LM_KV_TILE) * (l->k_pad / 4) + d / 4) * (4 * LM_KV_TILE) + pos % LM_KV_TILE * 4 +
+           d % 4;
+}
+
+static inline size_t lm_v_index8(const lm_page_layout *l, uint32_t pos, uint32_t d)
+{
+    return ((size_t)(pos / 4) * l->v_pad + d) * 4 + pos % 4;
+}
+
+/* The low nibble's, for d % 32 < 16; the high one is dimension d + 16. */
+static inline size_t lm_v_index4(const lm_page_layout *l, uint32_t pos, uint32_t d)
+{
+    return ((size_t)(pos / 4) * (l->v_pad / 2) + d / 32 * 16 + d % 16) * 4 + pos % 4;
+}
+
+/* What a 4-bit code stands for, in units of the scale: the least square error for
+ * normal numbers in groups of 32 divided by their largest (Lloyd's algorithm). */
+extern const int8_t lm_kv_levels[LM_KV_LEVELS];
 
 /* Writes one position's key and value of one head, rounding to the format;
  * `page` is the page's first byte. */

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "base/compiler.h"
 #include "base/mem.h"
 #include "lemma/lemma.h"
 #include "support/state_lite.h"
@@ -213,7 +214,7 @@ static const char *const packs[] = { "golden/llama",
                                      "golden/smollm3",
                                      "../../models/fable" };
 static const char *const backends[] = { "ref", "cpu" };
-static const char *const formats[] = { "f32", "f16", "bf16" };
+static const char *const formats[] = { "f32", "f16", "bf16", "q8", "k-q8-v-q4" };
 
 static bool have(const char *name)
 {
@@ -227,7 +228,7 @@ static void a_woken_session_goes_on_bit_for_bit_in_another_process(void **state)
     (void)state;
     for (size_t p = 0; p < sizeof packs / sizeof *packs; p++)
         for (int b = 0; b < 2; b++)
-            for (int f = 0; f < 3; f++) {
+            for (int f = 0; f < (int)LM_LEN(formats); f++) {
                 if (!have(packs[p])) {
                     print_message("skipped: no %s\n", packs[p]);
                     continue;

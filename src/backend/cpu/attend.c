@@ -9,9 +9,11 @@
 /* What a piece of work keeps for its rows; a row is (token, head of the group). */
 typedef struct {
     size_t q_stride;
-    uint8_t *q;                         /* [rows] as the kernel wants it */
-    float *scores;                      /* [rows][64] */
-    uint8_t *p;                         /* [rows][256 bytes] */
+    uint8_t *q;    /* [rows] as the kernel wants it */
+    float *scores; /* [rows][64] */
+    size_t p_stride;
+    uint8_t *p;                         /* [rows][p_stride bytes] */
+    uint8_t *block;                     /* [64 * v_pad bytes]: the kernel's */
     float *acc;                         /* [rows][v_pad]: of the span */
     float *total;                       /* [rows][v_pad]: of the spans before it */
     float *max, *sum, *c, *tmax, *tsum; /* [rows] */
@@ -27,12 +29,14 @@ static size_t lay_out(const lm_attend *a, uint8_t *at, rows *r)
     size_t n = most_rows(a), v = n * a->layout->v_pad * sizeof(float), one = n * sizeof(float);
     size_t used = 0;
     r->q_stride = (size_t)lm_round_up(4 * (uint64_t)a->layout->k_pad, 64);
+    r->p_stride = lm_attend_weights(a->layout);
 #define PLACE(field, bytes)                                                                                  \
     r->field = (void *)(at + used);                                                                          \
     used += (size_t)lm_round_up(bytes, 64)
     PLACE(q, n * r->q_stride);
     PLACE(scores, n * LM_BLOCK * sizeof(float));
-    PLACE(p, n * 256);
+    PLACE(p, n * r->p_stride);
+    PLACE(block, LM_BLOCK * (size_t)a->layout->v_pad);
     PLACE(acc, v);
     PLACE(total, v);
     PLACE(max, one);
@@ -79,16 +83,16 @@ static void one_block(const lm_attend *a, const lm_attend_work *w, const rows *x
     const uint8_t *k = w->table->pages[page] + lm_page_k(a->layout, a->slot, w->head);
     const uint8_t *v = k + a->layout->k_bytes;
     uint32_t first = page * LM_BLOCK, last = first + LM_BLOCK - 1;
-    a->k->score(k, a->layout->k_pad, x->q + r0 * x->q_stride, x->q_stride, r1 - r0,
-                x->scores + (size_t)r0 * LM_BLOCK, a->layout->v_bytes >= a->layout->k_bytes ? v : NULL);
+    a->k->score(a->layout, k, x->q + r0 * x->q_stride, x->q_stride, r1 - r0,
+                x->scores + (size_t)r0 * LM_BLOCK, v);
     for (uint32_t r = r0; r < r1; r++) {
         uint32_t pos = w->pos + r / a->per_kv, from = lm_attend_from(a->window, pos);
-        a->k->weigh(x->scores + (size_t)r * LM_BLOCK, from > first ? from - first : 0,
+        a->k->weigh(a->layout, v, x->scores + (size_t)r * LM_BLOCK, from > first ? from - first : 0,
                     pos < last ? pos - first : LM_BLOCK - 1, a->softcap, &x->max[r], &x->sum[r], &x->c[r],
-                    x->p + (size_t)r * 256);
+                    x->p + r * x->p_stride);
     }
-    a->k->value(v, a->layout->v_pad, x->p + (size_t)r0 * 256, r1 - r0, x->c + r0,
-                x->acc + (size_t)r0 * a->layout->v_pad, next);
+    a->k->value(a->layout, v, x->p + r0 * x->p_stride, x->p_stride, r1 - r0, x->c + r0,
+                x->acc + (size_t)r0 * a->layout->v_pad, next, x->block);
 }
 
 /* The blocks of one span, in order, each for the rows that see some of it:
@@ -113,8 +117,7 @@ static void one_span(const lm_attend *a, const lm_attend_work *w, const rows *x,
                                   ? w->table->pages[page + 1] + lm_page_k(a->layout, a->slot, w->head)
                                   : NULL;
         if (t0 < t1)
-            one_block(a, w, x, page, t0 * a->per_kv, t1 * a->per_kv,
-                      a->layout->k_bytes >= a->layout->v_bytes ? next : NULL);
+            one_block(a, w, x, page, t0 * a->per_kv, t1 * a->per_kv, next);
     }
 }
 
@@ -136,8 +139,8 @@ void lm_attend_run(const lm_attend *a, const lm_attend_work *w, void *scratch)
     (void)lay_out(a, scratch, &x);
     for (uint32_t r = 0; r < n; r++) {
         size_t head = (size_t)w->head * a->per_kv + r % a->per_kv;
-        a->k->query(w->q + r / a->per_kv * w->q_stride + head * a->k_dim, a->scale, a->k_dim,
-                    a->layout->k_pad, x.q + r * x.q_stride);
+        a->k->query(a->layout, w->q + r / a->per_kv * w->q_stride + head * a->k_dim, a->scale, a->k_dim,
+                    x.q + r * x.q_stride);
         if (!w->parts)
             begin_total(a, (uint32_t)head, &x.tmax[r], &x.tsum[r], x.total + (size_t)r * v_pad);
     }

@@ -1,7 +1,7 @@
 /* backend/cpu/kernels_body.h - the kernels that are written once over v16 and
  * compiled by each instruction set's kernels_*.c, which defines KERNELS (the name
- * of the table), ATTEND_BF16 (its kernel for bf16 pages, or nothing), ROWS and
- * TILES (the register tile of attention: no bits depend on it).
+ * of the table), ATTEND_BF16 (its kernel for bf16 pages, or nothing), ATTEND_Q8 and
+ * ATTEND_K8V4 (its kernels for pages of codes), ROWS and TILES (the register tile of attention: no bits depend on it).
  */
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/weigh.h"
@@ -202,9 +202,11 @@ static void k_finish(const float *x, float sum, float *y, uint32_t n)
     EACH1(v_mul(a, s))
 }
 
-static void weigh_f32(const float *scores, uint32_t lo, uint32_t hi, float softcap, float *max, float *sum,
-                      float *c, uint8_t *out)
+static void weigh_f32(const lm_page_layout *l, const uint8_t *v, const float *scores, uint32_t lo,
+                      uint32_t hi, float softcap, float *max, float *sum, float *c, uint8_t *out)
 {
+    (void)l;
+    (void)v;
     v16 p[4];
     weights_of(scores, lo, hi, softcap, max, sum, c, p);
     for (int u = 0; u < 4; u++) {
@@ -214,9 +216,9 @@ static void weigh_f32(const float *scores, uint32_t lo, uint32_t hi, float softc
     }
 }
 
-static void query_f32(const float *q, float scale, uint32_t k_dim, uint32_t k_pad, uint8_t *out)
+static void query_f32(const lm_page_layout *l, const float *q, float scale, uint32_t k_dim, uint8_t *out)
 {
-    for (uint32_t i = 0; i < k_pad; i++) {
+    for (uint32_t i = 0; i < l->k_pad; i++) {
         float x = i < k_dim ? q[i] * scale : 0.0f;
         memcpy(out + 4 * (size_t)i, &x, sizeof x);
     }
@@ -344,18 +346,22 @@ LM_INLINE void value_all(lm_kv_format f, const uint8_t *v, uint32_t v_pad, const
 }
 
 #define ATTEND(name, format)                                                                                 \
-    static void score_##name(const uint8_t *k, uint32_t k_pad, const uint8_t *q, size_t q_stride,            \
+    static void score_##name(const lm_page_layout *l, const uint8_t *k, const uint8_t *q, size_t q_stride,   \
                              uint32_t rows, float *scores, const uint8_t *next)                              \
     {                                                                                                        \
-        score_all(format, k, k_pad, q, q_stride, rows, scores, next);                                        \
+        score_all(format, k, l->k_pad, q, q_stride, rows, scores, next);                                     \
     }                                                                                                        \
-    static void value_##name(const uint8_t *v, uint32_t v_pad, const uint8_t *p, uint32_t rows,              \
-                             const float *c, float *acc, const uint8_t *next)                                \
+    static void value_##name(const lm_page_layout *l, const uint8_t *v, const uint8_t *p, size_t p_stride,   \
+                             uint32_t rows, const float *c, float *acc, const uint8_t *next,                 \
+                             uint8_t *scratch)                                                               \
     {                                                                                                        \
-        value_all(format, v, v_pad, p, rows, c, acc, next);                                                  \
+        (void)p_stride; /* 256 */                                                                            \
+        (void)scratch;                                                                                       \
+        value_all(format, v, l->v_pad, p, rows, c, acc, next);                                               \
     }                                                                                                        \
-    static const lm_attend_kernel attend_##name = { #name " pages, float32 arithmetic", query_f32,           \
-                                                    score_##name, value_##name, weigh_f32 };
+    static const lm_attend_kernel attend_##name = {                                                          \
+        #name " pages, float32 arithmetic", query_f32, score_##name, value_##name, weigh_f32, NULL           \
+    };
 ATTEND(f32, LM_KV_F32)
 ATTEND(f16, LM_KV_F16)
 #ifndef ATTEND_BF16
@@ -373,6 +379,10 @@ const lm_cpu_kernels KERNELS = {
     .softcap = k_softcap,
     .merge = k_merge,
     .finish = k_finish,
-    .attend = { [LM_KV_F32] = &attend_f32, [LM_KV_F16] = &attend_f16, [LM_KV_BF16] = &ATTEND_BF16 },
+    .attend = { [LM_KV_F32] = &attend_f32,
+                [LM_KV_F16] = &attend_f16,
+                [LM_KV_BF16] = &ATTEND_BF16,
+                [LM_KV_Q8] = &ATTEND_Q8,
+                [LM_KV_K8V4] = &ATTEND_K8V4 },
     .math = k_math,
 };

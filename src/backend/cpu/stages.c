@@ -101,8 +101,12 @@ static void put(const worker *w, const lm_op *op, uint32_t t, uint32_t h0, uint3
     uint32_t pos = lm_plan_positions(w->pl)[t], kd = op->u.attend.k_dim, vd = op->u.attend.v_dim;
     uint8_t *page = g->tables[op->u.attend.group].pages[pos / LM_PAGE_TOKENS];
     const float *k = row_at(w, op->in[1], t), *v = row_at(w, op->in[2], t);
+    const lm_attend_kernel *kernel = w->pl->d->kernels->attend[l->format];
     for (uint32_t h = h0; h < h1; h++)
-        if (l->format == LM_KV_BF16)
+        if (kernel->put)
+            kernel->put(l, page + lm_page_k(l, op->u.attend.slot, h), pos % LM_PAGE_TOKENS,
+                        k + (size_t)h * kd, kd, v + (size_t)h * vd, vd);
+        else if (l->format == LM_KV_BF16)
             put_bf16(l, page + lm_page_k(l, op->u.attend.slot, h), pos % LM_PAGE_TOKENS, k + (size_t)h * kd,
                      kd, v + (size_t)h * vd, vd);
         else

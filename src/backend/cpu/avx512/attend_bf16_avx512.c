@@ -26,9 +26,9 @@ LM_INLINE __m512bh both(const uint8_t *p, size_t pair)
     return (__m512bh)_mm512_set1_epi32(x);
 }
 
-static void query(const float *q, float scale, uint32_t k_dim, uint32_t k_pad, uint8_t *out)
+static void query(const lm_page_layout *l, const float *q, float scale, uint32_t k_dim, uint8_t *out)
 {
-    for (uint32_t i = 0; i < k_pad; i++) {
+    for (uint32_t i = 0; i < l->k_pad; i++) {
         uint16_t h = i < k_dim ? lm_f32_to_bf16(q[i] * scale) : 0;
         memcpy(out + 2 * (size_t)i, &h, sizeof h);
     }
@@ -60,10 +60,10 @@ LM_INLINE void score_rows(const uint8_t *k, uint32_t k_pad, const uint8_t *q, si
             _mm512_storeu_ps(scores + r * LM_BLOCK + u * LANES, s[r][u]);
 }
 
-static void score(const uint8_t *k, uint32_t k_pad, const uint8_t *q, size_t q_stride, uint32_t rows,
+static void score(const lm_page_layout *l, const uint8_t *k, const uint8_t *q, size_t q_stride, uint32_t rows,
                   float *scores, const uint8_t *next)
 {
-    uint32_t r = 0;
+    uint32_t r = 0, k_pad = l->k_pad;
     for (; r + 4 <= rows; r += 4, next = NULL)
         score_rows(k, k_pad, q + r * q_stride, q_stride, 4, scores + r * LM_BLOCK, next);
     q += r * q_stride;
@@ -118,10 +118,12 @@ LM_INLINE void value_rows(const uint8_t *v, uint32_t v_pad, const uint8_t *p, in
         value_lines(v + 4 * at, stride, 1, p, rows, c, acc + at, v_pad, next ? next + 4 * at : NULL);
 }
 
-static void value(const uint8_t *v, uint32_t v_pad, const uint8_t *p, uint32_t rows, const float *c,
-                  float *acc, const uint8_t *next)
+static void value(const lm_page_layout *l, const uint8_t *v, const uint8_t *p, size_t p_stride, uint32_t rows,
+                  const float *c, float *acc, const uint8_t *next, uint8_t *scratch)
 {
-    uint32_t r = 0;
+    uint32_t r = 0, v_pad = l->v_pad;
+    (void)p_stride; /* 256 */
+    (void)scratch;
     for (; r + 4 <= rows; r += 4, next = NULL)
         value_rows(v, v_pad, p + (size_t)r * 256, 4, c + r, acc + (size_t)r * v_pad, next);
     p += (size_t)r * 256;
@@ -135,9 +137,11 @@ static void value(const uint8_t *v, uint32_t v_pad, const uint8_t *p, uint32_t r
         value_rows(v, v_pad, p, 1, c, acc, next);
 }
 
-static void weigh(const float *scores, uint32_t lo, uint32_t hi, float softcap, float *max, float *sum,
-                  float *c, uint8_t *out)
+static void weigh(const lm_page_layout *l, const uint8_t *v, const float *scores, uint32_t lo, uint32_t hi,
+                  float softcap, float *max, float *sum, float *c, uint8_t *out)
 {
+    (void)l;
+    (void)v;
     v16 p[4];
     weights_of(scores, lo, hi, softcap, max, sum, c, p);
     for (int u = 0; u < 2; u++) {
@@ -146,5 +150,6 @@ static void weigh(const float *scores, uint32_t lo, uint32_t hi, float softcap, 
     }
 }
 
-const lm_attend_kernel lm_attend_bf16_avx512 = { "bf16 pages, bf16 dot products", query, score, value,
-                                                 weigh };
+const lm_attend_kernel lm_attend_bf16_avx512 = {
+    "bf16 pages, bf16 dot products", query, score, value, weigh, NULL
+};
