@@ -18,7 +18,8 @@ lm_status lm_rest_verify(lm_session *s, lm_error *err)
     bool good = true;
     if (!s->mount || s->verified)
         return LM_OK;
-    for (uint32_t i = 0; i < lm_mount_n_pages(s->mount) && good; i++)
+    /* From the end, while the disk thread comes from the beginning. */
+    for (uint32_t i = lm_mount_n_pages(s->mount); i-- > 0 && good;)
         for (uint32_t g = 0; g < lm_mount_n_groups(s->mount) && good; g++)
             if (lm_mount_verify(s->mount, g, i, NULL) != LM_OK) {
                 if (s->store)
@@ -376,6 +377,9 @@ static void name_reasons(uint32_t bits, char *text, size_t cap)
         }
 }
 
+/* Less is faulted in and checked within a step sooner than by another thread. */
+#define WARM_BYTES (UINT64_C(16) << 20)
+
 lm_status lm_session_adopt(lm_session *s, lm_store *store, lm_mount *mount, const int32_t *tokens,
                            lm_error *err)
 {
@@ -402,6 +406,8 @@ lm_status lm_session_adopt(lm_session *s, lm_store *store, lm_mount *mount, cons
     s->verified = false;
     s->mount = mount;
     s->store = store;
+    if (n * s->m->info.kv_bytes_per_token >= WARM_BYTES)
+        lm_mount_warm(store, mount);
     return LM_OK;
 }
 

@@ -28,7 +28,8 @@ struct lm_mount {
     mounted *pages; /* [n_groups][n_pages] */
     lm_run **runs;  /* each once, with a reference */
     size_t n_runs;
-    atomic_uint good; /* tokens whose pages are verified, while warming */
+    atomic_bool unwanted; /* nobody waits for it to be warm */
+    atomic_uint good;     /* tokens whose pages are verified, while warming */
     atomic_bool warmed;
 };
 
@@ -300,8 +301,10 @@ void lm_mount_retain(lm_mount *m)
 
 void lm_mount_close(lm_mount *m)
 {
-    if (m)
-        unref(m);
+    if (!m)
+        return;
+    atomic_store_explicit(&m->unwanted, true, memory_order_relaxed);
+    unref(m);
 }
 
 /* --- warming, touching, reporting: jobs --------------------------------------------------------- */
@@ -309,8 +312,20 @@ void lm_mount_close(lm_mount *m)
 typedef struct {
     lm_job job;
     lm_mount *mount;
+    uint32_t at; /* page that warming goes on with */
     lm_digest name;
 } mount_job;
+
+static void submit_mount_job(lm_store *s, lm_mount *m, uint32_t at, const lm_digest *name,
+                             lm_status (*run)(lm_store *, lm_job *, lm_error *), bool writes);
+
+static bool others_wait(lm_store *s)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    bool any = s->first != NULL;
+    (void)pthread_mutex_unlock(&s->lock);
+    return any;
+}
 
 static void free_mount_job(lm_job *j)
 {
@@ -322,17 +337,21 @@ static void free_mount_job(lm_job *j)
 
 static lm_status warm(lm_store *s, lm_job *j, lm_error *err)
 {
-    lm_mount *m = ((mount_job *)(void *)j)->mount;
+    mount_job *w = (mount_job *)(void *)j;
+    lm_mount *m = w->mount;
     bool good = true;
-    for (uint32_t i = 0; i < m->n_pages && good; i++) {
+    for (uint32_t i = w->at; i < m->n_pages && good; i++) {
+        if (atomic_load(&s->watch.stop) || atomic_load_explicit(&m->unwanted, memory_order_relaxed))
+            return lm_fail(err, LM_ERR_CANCELLED, "nobody waits for the pages");
+        /* Who sleeps meanwhile does not wait for gigabytes to be read. */
+        if (i > w->at && others_wait(s)) {
+            submit_mount_job(s, m, i, NULL, warm, false);
+            return LM_OK;
+        }
         for (uint32_t g = 0; g < m->n_groups && good; g++) {
             const mounted *p = &m->pages[(size_t)g * m->n_pages + i];
-            if (!p->run)
-                continue;
-            if (atomic_load(&s->watch.stop))
-                return lm_fail(err, LM_ERR_CANCELLED, "the store is being closed");
-            lm_run_populate(p->run, p->slot);
-            good = lm_run_verify(p->run, p->slot, NULL) == LM_OK;
+            if (p->run)
+                good = lm_run_verify(p->run, p->slot, NULL) == LM_OK;
         }
         if (good)
             atomic_store_explicit(&m->good, LM_MIN((i + 1) * m->page_tokens, m->n_tokens),
@@ -342,13 +361,14 @@ static lm_status warm(lm_store *s, lm_job *j, lm_error *err)
     return LM_OK;
 }
 
-static void submit_mount_job(lm_store *s, lm_mount *m, const lm_digest *name,
+static void submit_mount_job(lm_store *s, lm_mount *m, uint32_t at, const lm_digest *name,
                              lm_status (*run)(lm_store *, lm_job *, lm_error *), bool writes)
 {
     mount_job *w = NULL;
     if (LM_NEW(&w, 1, NULL) != LM_OK)
         return;
     w->job = (lm_job){ .run = run, .free = free_mount_job, .automatic = true, .writes = writes };
+    w->at = at;
     if (name)
         w->name = *name;
     if (m) {
@@ -361,7 +381,7 @@ static void submit_mount_job(lm_store *s, lm_mount *m, const lm_digest *name,
 
 void lm_mount_warm(lm_store *s, lm_mount *m)
 {
-    submit_mount_job(s, m, NULL, warm, false);
+    submit_mount_job(s, m, 0, NULL, warm, false);
 }
 
 bool lm_mount_warmed(const lm_mount *m, uint32_t *good)
@@ -385,7 +405,7 @@ void lm_mount_report_bad(lm_store *s, lm_mount *m, uint32_t group, uint32_t i)
 {
     const mounted *p = &m->pages[(size_t)group * m->n_pages + i];
     if (p->run)
-        submit_mount_job(s, NULL, &lm_run_page_at(p->run, p->slot)->name, forget_bad, true);
+        submit_mount_job(s, NULL, 0, &lm_run_page_at(p->run, p->slot)->name, forget_bad, true);
 }
 
 static lm_status touch(lm_store *s, lm_job *j, lm_error *err)

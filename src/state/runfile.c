@@ -407,6 +407,7 @@ lm_status lm_run_verify(lm_run *r, uint32_t slot, lm_error *err)
     const lm_run_page *p = &r->pages[slot];
     unsigned char seen = atomic_load_explicit(&r->checked[slot], memory_order_relaxed);
     if (seen == UNCHECKED) {
+        lm_run_populate(r, slot); /* one call instead of a fault every few pages of memory */
         uint64_t sum = lm_xxh64(p->bytes, (size_t)p->geometry.page_bytes, 0);
         LM_TRY(lm_map_check(r->map, err));
         seen = sum == p->checksum ? GOOD : BAD;

@@ -112,7 +112,8 @@ lm_page *lm_mount_take(lm_mount *m, uint32_t group, uint32_t i);
 lm_status lm_mount_verify(lm_mount *m, uint32_t group, uint32_t i, lm_error *err);
 /* After a step that read it: LM_ERR_IO when a file was cut under the mapping. */
 lm_status lm_mount_check(const lm_mount *m, lm_error *err);
-/* Faults in and verifies every page on the disk thread, in order. */
+/* Faults in and verifies every page on the disk thread, in order, until the mount is
+ * closed; other jobs go first. */
 void lm_mount_warm(lm_store *s, lm_mount *m);
 /* Whether warming ended; *good is the number of tokens whose pages are all good. */
 bool lm_mount_warmed(const lm_mount *m, uint32_t *good);

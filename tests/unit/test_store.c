@@ -610,7 +610,7 @@ static void a_session_in_use_names_its_holder(void **state)
     assert_int_equal(lm_store_lock(store, "mine", &b, &err), LM_ERR_BUSY);
     (void)snprintf(want, sizeof want, "session 'mine' is in use by process %ld", (long)getpid());
     assert_string_equal(err.text, want);
-    assert_string_equal(err.hint, "go on in a copy: lemma state fork");
+    assert_string_equal(err.hint, "go on in a copy: lemma state fork NAME NEW, then --session NEW");
     lm_store_unlock(a);
     assert_int_equal(lm_store_lock(store, "mine", &b, NULL), LM_OK);
     assert_int_equal(lm_store_lock(store, "yours", &a, NULL), LM_OK);
