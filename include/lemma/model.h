@@ -39,6 +39,8 @@ typedef struct {
     bool no_text;          /* do not look for a tokenizer */
     const char *cache_dir; /* as in lm_text_open(); NULL: none; default "" */
     const char *compute;   /* NULL: "fast"; "precise": activations in 15 bits instead of 8 on "cpu" */
+    const char *cpu_mask;  /* NULL: any; "0-3,8" or "0x10f": processors of the model's threads and of the
+                            * thread that opens it, until the model is closed */
 } lm_model_options;
 
 /* Fills `out`; fields are changed afterwards. */

@@ -18,9 +18,10 @@ typedef struct lm_device lm_device;
 typedef struct lm_plan lm_plan;
 
 typedef struct {
-    uint32_t n_threads;  /* 0: the backend's default */
-    const char *isa;     /* NULL: the best there is; else "avx512", "avx2", "portable" */
-    const char *compute; /* NULL: "fast"; or "precise"; no matter to "ref" */
+    uint32_t n_threads;   /* 0: the backend's default */
+    const char *isa;      /* NULL: the best there is; else "avx512", "avx2", "portable" */
+    const char *compute;  /* NULL: "fast"; or "precise"; no matter to "ref" */
+    const char *cpu_mask; /* NULL: any; "0-3,8", "0x10f": until close, also of the thread that opens */
 } lm_device_options;
 
 typedef struct {

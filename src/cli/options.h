@@ -39,6 +39,7 @@ typedef enum {
     OPT_ISA,
     OPT_COMPUTE,
     OPT_THREADS,
+    OPT_CPU_MASK,
     OPT_KV,
     OPT_CACHE_TYPE_K,
     OPT_CACHE_TYPE_V,

@@ -92,6 +92,7 @@ lm_status cli_model_options(cli *c, lm_model_options *o, lm_error *err)
     o->isa = cli_text(&c->args, OPT_ISA);
     o->compute = cli_text(&c->args, OPT_COMPUTE);
     o->threads = (uint32_t)cli_int(&c->args, OPT_THREADS);
+    o->cpu_mask = cli_text(&c->args, OPT_CPU_MASK);
     o->context = (uint32_t)cli_int(&c->args, OPT_CTX);
     o->chunk = (uint32_t)cli_int(&c->args, OPT_CHUNK);
     return kv_of(c, &o->kv, err);

@@ -97,8 +97,8 @@ static lm_status sweep(bench *b, lm_error *err)
         o.compute = item(compute, at[0], NULL);
         o.isa = item(isa, at[1], NULL);
         o.kv = item(kv, at[2], only_kv);
-        for (size_t i = 0; i < threads->n; i++) {
-            o.threads = (uint32_t)threads->ints[i];
+        for (size_t i = 0; i < LM_MAX(threads->n, (size_t)1); i++) {
+            o.threads = threads->n > 0 ? (uint32_t)threads->ints[i] : 0;
             LM_TRY(one_config(b, &o, err));
         }
         size_t k = LM_LEN(lists);

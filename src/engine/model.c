@@ -94,7 +94,7 @@ static void count_weights(lm_model *m)
 static lm_status choose_context(lm_model *m, const lm_model_options *o, lm_error *err)
 {
     lm_device_facts facts;
-    lm_device_read(&facts);
+    lm_device_read_memory(&facts);
     uint64_t free_bytes = lm_device_free_memory(&facts), spare = 64u << 20;
     uint64_t room =
         free_bytes > m->info.workspace_bytes + spare ? free_bytes - m->info.workspace_bytes - spare : 0;
@@ -173,7 +173,9 @@ static lm_status open_device(lm_model *m, const lm_model_options *o, lm_error *e
     m->plan_options.max_tokens = LM_MAX(m->chunk, m->plan_options.max_segments);
     m->plan_options.max_rows = o->all_rows ? m->plan_options.max_tokens : m->plan_options.max_segments;
     m->chunk = m->plan_options.max_tokens;
-    lm_device_options d = { .n_threads = o->threads, .isa = o->isa, .compute = o->compute };
+    lm_device_options d = {
+        .n_threads = o->threads, .isa = o->isa, .compute = o->compute, .cpu_mask = o->cpu_mask
+    };
     return m->backend->open(&m->device, &d, err);
 }
 

@@ -4,14 +4,13 @@
 #include "plan/device.h"
 
 #include <math.h>
-#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/compiler.h"
+#include "base/cpus.h"
 
 static bool read_line(const char *path, char *buf, size_t cap)
 {
@@ -66,7 +65,6 @@ static void read_cpu_name(lm_device_facts *f)
 
 static void read_cgroup(lm_device_facts *f)
 {
-    char line[128];
     uint64_t v2 = read_number("/sys/fs/cgroup/memory.max", UINT64_MAX);
     uint64_t v1 = read_number("/sys/fs/cgroup/memory/memory.limit_in_bytes", UINT64_MAX);
     f->memory_limit = LM_MIN(v1, v2);
@@ -74,50 +72,24 @@ static void read_cgroup(lm_device_facts *f)
                                               : read_number("/sys/fs/cgroup/memory/memory.usage_in_bytes", 0);
     if (f->memory_limit >= UINT64_MAX / 4) /* v1 spells "none" as a huge number */
         f->memory_limit = UINT64_MAX;
-    unsigned long long quota, period;
-    if (read_line("/sys/fs/cgroup/cpu.max", line, sizeof line) &&
-        sscanf(line, "%llu %llu", &quota, &period) == 2 && period)
-        f->cpu_quota = (double)quota / (double)period;
-    else {
-        uint64_t q = read_number("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", 0);
-        uint64_t p = read_number("/sys/fs/cgroup/cpu/cpu.cfs_period_us", 0);
-        if (q && p)
-            f->cpu_quota = (double)q / (double)p;
-    }
 }
 
-/* Cores of the affinity mask, and of these one for each set of siblings. */
-static void read_cores(lm_device_facts *f)
+void lm_device_read_memory(lm_device_facts *f)
 {
-    cpu_set_t mine, seen;
-    CPU_ZERO(&seen);
-    if (sched_getaffinity(0, sizeof mine, &mine) != 0) {
-        f->cores = f->physical = 1;
-        return;
-    }
-    for (size_t i = 0; i < CPU_SETSIZE; i++) {
-        char path[96];
-        if (!CPU_ISSET(i, &mine))
-            continue;
-        f->cores++;
-        (void)snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%zu/topology/thread_siblings_list", i);
-        uint64_t first = read_number(path, i);
-        if (first >= CPU_SETSIZE || !CPU_ISSET((size_t)first, &seen))
-            f->physical++;
-        if (first < CPU_SETSIZE)
-            CPU_SET((size_t)first, &seen);
-    }
-    if (f->cores == 0)
-        f->cores = f->physical = 1;
+    *f = (lm_device_facts){ .memory_limit = UINT64_MAX };
+    read_meminfo(f);
+    read_cgroup(f);
 }
 
 void lm_device_read(lm_device_facts *f)
 {
-    *f = (lm_device_facts){ .memory_limit = UINT64_MAX };
-    read_meminfo(f);
+    lm_cpus mine;
+    lm_device_read_memory(f);
     read_cpu_name(f);
-    read_cgroup(f);
-    read_cores(f);
+    lm_cpus_allowed(&mine);
+    f->cores = lm_cpus_count(&mine);
+    f->physical = lm_cpus_physical(&mine);
+    f->cpu_quota = lm_cpus_quota();
 }
 
 uint64_t lm_device_free_memory(const lm_device_facts *f)

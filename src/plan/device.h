@@ -16,6 +16,8 @@ typedef struct {
 } lm_device_facts;
 
 void lm_device_read(lm_device_facts *out);
+/* Memory alone: what opening a model has to know, and the quickest to find out. */
+void lm_device_read_memory(lm_device_facts *out);
 /* Bytes that may still be used: the smaller of what is available and what the
  * container's limit leaves. */
 uint64_t lm_device_free_memory(const lm_device_facts *f);

@@ -56,27 +56,51 @@ static void cpu_close(lm_device *d)
     if (!d)
         return;
     lm_team_close(d->team);
+    if (d->bound)
+        (void)lm_cpus_bind(&d->before, NULL); /* what was allowed before is allowed */
     lm_free(d);
+}
+
+/* Before the team is made: its threads inherit where they may run. */
+static lm_status bind_threads(lm_device *d, const char *mask, lm_error *err)
+{
+    lm_cpus cpus;
+    if (!mask)
+        return LM_OK;
+    lm_status s = lm_cpus_parse(&cpus, mask, err);
+    if (s == LM_OK) {
+        lm_cpus_allowed(&d->before);
+        s = lm_cpus_bind(&cpus, err);
+    }
+    d->bound = s == LM_OK;
+    return s == LM_OK ? s : lm_wrap(err, s, "the processors to run on (-C, --cpu-mask)");
+}
+
+static lm_status open_team(lm_device *d, uint32_t n, lm_error *err)
+{
+    uint32_t most = lm_team_limit();
+    d->n_threads = n ? n : lm_team_default();
+    if (d->n_threads > most)
+        return lm_fail(err, LM_ERR_USAGE,
+                       "the number of threads (-t, --threads) is %" PRIu32
+                       ", this machine allows 1 to %" PRIu32,
+                       n, most);
+    return lm_team_open(&d->team, d->n_threads, err);
 }
 
 static lm_status cpu_open(lm_device **out, const lm_device_options *o, lm_error *err)
 {
     lm_device *d = NULL;
     lm_isa isa = LM_ISA_PORTABLE;
-    uint32_t n = o && o->n_threads ? o->n_threads : lm_team_default(), most = lm_team_limit();
     bool precise = o && o->compute && strcmp(o->compute, "precise") == 0;
     LM_TRY(isa_of(o ? o->isa : NULL, &isa, err));
-    if (n > most)
-        return lm_fail(err, LM_ERR_USAGE,
-                       "the number of threads (-t, --threads) is %" PRIu32
-                       ", this machine allows 1 to %" PRIu32,
-                       n, most);
     LM_TRY(LM_NEW(&d, 1, err));
     d->isa = isa;
     d->compute = precise ? LM_COMPUTE_PRECISE : LM_COMPUTE_FAST;
     d->kernels = lm_cpu_kernels_of(isa);
-    d->n_threads = n;
-    lm_status status = lm_team_open(&d->team, n, err);
+    lm_status status = bind_threads(d, o ? o->cpu_mask : NULL, err);
+    if (status == LM_OK)
+        status = open_team(d, o ? o->n_threads : 0, err);
     if (status != LM_OK) {
         cpu_close(d);
         return status;

@@ -24,6 +24,7 @@
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/team.h"
 #include "backend/cpu/trace.h"
+#include "base/cpus.h"
 
 /* Tokens (and wanted rows) up to which every thread does the prologues. */
 enum { LM_FEW = 4, LM_MAX_SHAPES = 8, LM_TOKEN_PIECE = 96 };
@@ -34,6 +35,8 @@ struct lm_device {
     const lm_cpu_kernels *kernels;
     lm_team *team;
     uint32_t n_threads;
+    lm_cpus before; /* affinity of the opening thread, where `bound` */
+    bool bound;
 };
 
 /* Something with a row for each token or wanted row: a value of the program, a

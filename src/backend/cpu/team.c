@@ -1,5 +1,5 @@
 /* backend/cpu/team.c - threads, their barrier, and how many there should be. */
-#define _GNU_SOURCE /* sched_getaffinity, syscall */
+#define _GNU_SOURCE /* syscall */
 #include "backend/cpu/team.h"
 
 #include <inttypes.h>
@@ -8,8 +8,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,6 +16,7 @@
 #include <sys/syscall.h>
 #endif
 
+#include "base/cpus.h"
 #include "base/fail.h"
 #include "base/mem.h"
 
@@ -202,8 +201,9 @@ lm_status lm_team_open(lm_team **out, uint32_t n, lm_error *err)
     t->started = 1;
     while ((1u << t->rounds) < n)
         t->rounds++;
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0 || (uint32_t)CPU_COUNT(&set) >= n)
+    lm_cpus mine;
+    lm_cpus_allowed(&mine);
+    if (lm_cpus_count(&mine) >= n)
         t->spins = SPINS;
     /* Signals are the caller's: workers block them all, but for those that a thread
      * raises itself.  Blocked, a SIGBUS of a mapped file that was cut would end the
@@ -253,95 +253,16 @@ void lm_team_close(lm_team *t)
 
 /* --- how many ---------------------------------------------------------------- */
 
-static bool read_line(const char *path, char *buf, size_t n)
-{
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return false;
-    bool ok = fgets(buf, (int)n, f) != NULL;
-    fclose(f);
-    return ok;
-}
-
-/* Processors that the container's quota pays for, rounded up; 0: no quota. */
-static uint32_t quota(void)
-{
-    char line[256], path[320], group[200] = "";
-    uint32_t best = 0;
-    FILE *f = fopen("/proc/self/cgroup", "re");
-    while (f && fgets(line, sizeof line, f))
-        if (strncmp(line, "0::", 3) == 0)
-            (void)sscanf(line + 3, "%199[^\n]", group);
-    if (f)
-        fclose(f);
-    /* Version 2: the tightest of the group and everything above it. */
-    for (;;) {
-        long long q = 0, period = 0;
-        (void)snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", group);
-        if (read_line(path, line, sizeof line) && sscanf(line, "%lld %lld", &q, &period) == 2 && q > 0 &&
-            period > 0) {
-            uint32_t n = (uint32_t)LM_MIN((q + period - 1) / period, LM_TEAM_MAX);
-            best = best ? LM_MIN(best, n) : n;
-        }
-        char *slash = strrchr(group, '/');
-        if (!slash)
-            break;
-        *slash = 0;
-    }
-    long long q = 0, period = 0;
-    if (!best && read_line("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", line, sizeof line) &&
-        sscanf(line, "%lld", &q) == 1 && q > 0 &&
-        read_line("/sys/fs/cgroup/cpu/cpu.cfs_period_us", line, sizeof line) &&
-        sscanf(line, "%lld", &period) == 1 && period > 0)
-        best = (uint32_t)LM_MIN((q + period - 1) / period, LM_TEAM_MAX);
-    return best;
-}
-
-/* Logical processors of the affinity mask, and the cores they belong to. */
-static void processors(uint32_t *logical, uint32_t *cores)
-{
-    cpu_set_t set;
-    *logical = *cores = 0;
-    if (sched_getaffinity(0, sizeof set, &set) != 0) {
-        long n = sysconf(_SC_NPROCESSORS_ONLN);
-        *logical = *cores = n > 0 ? (uint32_t)n : 1;
-        return;
-    }
-    for (int i = 0; i < CPU_SETSIZE; i++) {
-        char path[128], line[64];
-        int first = i;
-        if (!CPU_ISSET((size_t)i, &set))
-            continue;
-        ++*logical;
-        (void)snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", i);
-        if (read_line(path, line, sizeof line))
-            first = atoi(line);
-        /* A core counts at the first of its processors that the mask has. */
-        bool counted = false;
-        for (int k = first; k < i && !counted; k++) {
-            int other = k;
-            (void)snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list",
-                           k);
-            if (CPU_ISSET((size_t)k, &set) && read_line(path, line, sizeof line))
-                other = atoi(line);
-            counted = CPU_ISSET((size_t)k, &set) && other == first;
-        }
-        *cores += !counted;
-    }
-}
-
 uint32_t lm_team_default(void)
 {
-    uint32_t logical, cores, q = quota();
-    processors(&logical, &cores);
-    if (q)
-        cores = LM_MIN(cores, q);
-    return LM_MAX(1u, LM_MIN(cores, (uint32_t)LM_TEAM_MAX));
+    lm_cpus mine;
+    lm_cpus_allowed(&mine);
+    return LM_MIN(lm_cpus_threads(&mine), (uint32_t)LM_TEAM_MAX);
 }
 
 uint32_t lm_team_limit(void)
 {
-    uint32_t logical, cores;
-    processors(&logical, &cores);
-    return LM_MIN(LM_MAX(8u, 2 * logical), (uint32_t)LM_TEAM_MAX);
+    lm_cpus mine;
+    lm_cpus_allowed(&mine);
+    return LM_MIN(LM_MAX(8u, 2 * lm_cpus_count(&mine)), (uint32_t)LM_TEAM_MAX);
 }

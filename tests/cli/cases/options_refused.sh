@@ -57,3 +57,5 @@ ls
 try run "$FABLE" --stop "" hi
 try chat "$FABLE" --stop=
 try chat "$FABLE" --json
+try run "$FABLE" --cpu-mask 5-3 hi 2>&1 | sed 's/within [0-9,.-]*/within LIST/'
+try run "$FABLE" -C 1023 hi 2>&1 | sed 's/use [0-9]*: [0-9,.-]*/use N: LIST/'
