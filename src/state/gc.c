@@ -11,7 +11,15 @@
 
 /* Runs below SMALL are merged when there are more than MANY of them, into runs of at most
  * MERGED bytes: a long life stays a few dozen mappings. */
-enum { SMALL = 4 << 20, MANY = 8, MERGED = 256 << 20, DROP_BATCH = 256, TREE_MAX = 1 << 20 };
+enum {
+    SMALL = 4 << 20,
+    MANY = 8,
+    TOO_MANY = 32,
+    DAY = 86400,
+    MERGED = 256 << 20,
+    DROP_BATCH = 256,
+    TREE_MAX = 1 << 20
+};
 
 /* --- removing a conversation ----------------------------------------------------------------- */
 
@@ -393,6 +401,17 @@ static lm_status refresh_entries(lm_store *s, lm_error *err)
     return status;
 }
 
+static lm_status count_small(lm_store *s, int64_t *n, lm_error *err)
+{
+    lm_run_rows runs = { 0 };
+    LM_TRY(lm_index_runs(s->writer, &runs, err));
+    *n = 0;
+    for (size_t i = 0; i < runs.n && runs.rows[i].live_bytes < SMALL; i++)
+        ++*n;
+    lm_free(runs.rows);
+    return LM_OK;
+}
+
 static lm_status run_gc(lm_store *s, lm_job *j, lm_error *err)
 {
     gc_job *w = (gc_job *)(void *)j;
@@ -404,7 +423,40 @@ static lm_status run_gc(lm_store *s, lm_job *j, lm_error *err)
     LM_TRY(collect_runs(s, &w->report, err));
     LM_TRY(merge(s, &w->report, err));
     LM_TRY(refresh_entries(s, err));
+    int64_t left = 0;
+    LM_TRY(count_small(s, &left, err));
+    LM_TRY(lm_index_set_number(s->writer, "small_left", left, err));
     return lm_index_scrub(s->writer, err);
+}
+
+static void free_gc(lm_job *j)
+{
+    lm_free(j);
+}
+
+/* Once a day, and when small runs pile up beyond those that could not be merged the last
+ * time; one job, behind what else there is to write. */
+static lm_status is_due(lm_store *s, bool *due, lm_error *err)
+{
+    int64_t last = 0, left = 0, n = 0, now = (int64_t)lm_store_now();
+    LM_TRY(lm_index_get_number(s->writer, "collected", &last, err));
+    LM_TRY(lm_index_get_number(s->writer, "small_left", &left, err));
+    LM_TRY(count_small(s, &n, err));
+    *due = n > left + TOO_MANY || (last && (now - last > DAY || now < last));
+    if (*due || !last)
+        return lm_index_set_number(s->writer, "collected", now, err);
+    return LM_OK;
+}
+
+void lm_store_gc_later(lm_store *s)
+{
+    gc_job *w = NULL;
+    bool due = false;
+    if (is_due(s, &due, NULL) != LM_OK || !due || LM_NEW(&w, 1, NULL) != LM_OK)
+        return;
+    w->job = (lm_job){ .run = run_gc, .free = free_gc, .writes = true, .automatic = true };
+    if (lm_disk_submit(s, &w->job, NULL) != LM_OK)
+        lm_free(w);
 }
 
 lm_status lm_store_gc(lm_store *s, lm_gc_report *out, lm_error *err)

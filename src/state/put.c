@@ -189,6 +189,8 @@ static lm_status run_put(lm_store *s, lm_job *j, lm_error *err)
             status = lm_store_write_run(s, pages, n, &s->watch, &id, err);
         if (status == LM_OK)
             status = announce(s, err);
+        if (status == LM_OK)
+            lm_store_gc_later(s);
     }
     lm_free(pages);
     lm_free(names);

@@ -116,6 +116,8 @@ lm_status lm_store_usage(lm_store *s, lm_index *x, uint64_t *bytes, lm_error *er
 /* Makes room for n_bytes and n_pages more rows, or LM_ERR_NOSPACE with both sizes. */
 lm_status lm_store_make_room(lm_store *s, uint64_t n_bytes, size_t n_pages, const char *what,
                              lm_error *err) LM_NODISCARD;
+/* After automatic pages were written: a collection, if one is due. */
+void lm_store_gc_later(lm_store *s);
 /* Forgets these pages and gives their bytes back: whole runs are removed, holes are made
  * in others; with `rewrite`, a run that is mapped is written anew without them. */
 lm_status lm_store_drop_pages(lm_store *s, const lm_page_row *rows, size_t n, bool rewrite, uint64_t *freed,

@@ -447,6 +447,25 @@ static void the_cheapest_leaves_go_first(void **state)
     lite_close(&dear);
 }
 
+static void small_runs_are_merged_without_being_asked(void **state)
+{
+    (void)state;
+    lm_error err = { 0 };
+    lm_store_stats stats;
+    lite_session l;
+    lite_open(&l, 5, 16 * 60, 1);
+    for (uint32_t i = 0; i < 60; i++) {
+        assert_int_equal(lite_put(store, &l, i, i + 1, 1000, &err), LM_OK);
+        lm_store_flush(store);
+    }
+    lm_store_flush(store); /* what the last page set off */
+    assert_int_equal(lm_store_get_stats(store, &stats, &err), LM_OK);
+    assert_int_equal(stats.index.pages, 60);
+    assert_true(stats.index.runs < 40);
+    assert_int_equal(lite_find(store, &l), 16 * 60);
+    lite_close(&l);
+}
+
 static void many_small_runs_become_one(void **state)
 {
     lite_session l, all;
@@ -771,6 +790,7 @@ int main(void)
         T(the_budget_is_never_exceeded),
         T(a_sleep_that_does_not_fit_is_refused_with_both_sizes),
         T(the_cheapest_leaves_go_first),
+        T(small_runs_are_merged_without_being_asked),
         T(many_small_runs_become_one),
         T(the_index_is_rebuilt_from_the_files_alone),
         T(names_never_become_paths),
