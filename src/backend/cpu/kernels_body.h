@@ -248,7 +248,7 @@ LM_INLINE void pairs(lm_kv_format f, const uint8_t *p, size_t second, v16 *a, v1
 LM_INLINE void fetch(const uint8_t *next, size_t at)
 {
     if (next)
-        __builtin_prefetch(next + at);
+        LM_FETCH(next + at);
 }
 
 /* ROWS x TILES scores: one sum per (row, position), dimensions in order. */

@@ -19,6 +19,10 @@
 
 enum { LANES = 16 };
 
+/* What is read a block later is brought as far as the second level: of the first,
+ * too few lines can be under way at once (docs/design/cpu.md has the figures). */
+#define LM_FETCH(at) __builtin_prefetch((at), 0, 2)
+
 #if defined(__AVX512F__)
 #include <immintrin.h>
 

@@ -48,7 +48,7 @@ LM_INLINE void score_rows(const uint8_t *k, uint32_t k_pad, const uint8_t *q, si
             x[u] = line(k + (size_t)u * tile + 64 * (size_t)d);
         if (next)
             for (int u = 0; u < 4; u++)
-                __builtin_prefetch(next + 256 * (size_t)d + 64 * u);
+                LM_FETCH(next + 256 * (size_t)d + 64 * u);
         for (int r = 0; r < rows; r++) {
             __m512bh y = both(q + (size_t)r * q_stride, d);
             for (int u = 0; u < 4; u++)
@@ -90,7 +90,7 @@ LM_INLINE void value_lines(const uint8_t *v, size_t stride, int n, const uint8_t
             x[j] = line(v + i * stride + 64 * (size_t)j);
         if (next)
             for (int j = 0; j < n; j++)
-                __builtin_prefetch(next + i * stride + 64 * (size_t)j);
+                LM_FETCH(next + i * stride + 64 * (size_t)j);
         for (int r = 0; r < rows; r++) {
             __m512bh y = both(p + 256 * (size_t)r, i);
             for (int j = 0; j < n; j++)
