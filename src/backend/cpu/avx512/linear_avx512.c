@@ -69,12 +69,11 @@ static size_t q16_scratch(const lm_matrix *w, uint32_t max_tokens)
 LM_INLINE void run_codes(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n,
                          float *y, size_t ldy, void *scratch, bool precise)
 {
-    if (n >= LM_FEW) {
+    if (n > LM_ONE_TOKENS) {
         lm_many_run(w, row0, row1, x, n, y, ldy, scratch, precise);
         return;
     }
-    for (uint32_t t = 0; t < n; t++)
-        lm_one_run(w, row0, row1, x + t * lm_act_code_bytes(w->cols, precise), y + t * ldy, scratch, precise);
+    lm_one_run(w, row0, row1, x, n, y, ldy, scratch, precise);
 }
 
 static void q8_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n, float *y,

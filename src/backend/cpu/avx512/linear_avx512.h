@@ -10,7 +10,7 @@
 
 enum {
     LM_ROWS = LM_PANEL,
-    LM_FEW = 4 /* up to so many tokens go through the one-token kernel */
+    LM_ONE_TOKENS = 4 /* up to so many tokens go through the one-token kernel */
 };
 
 /* The bytes of p that exist, the others zero.  `have` is a constant in loops. */
@@ -132,7 +132,7 @@ size_t lm_many_scratch(bool precise);
 void lm_many_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n, float *y,
                  size_t ldy, void *scratch, bool precise);
 size_t lm_one_scratch(const lm_matrix *w, bool precise);
-void lm_one_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, float *y, void *scratch,
-                bool precise);
+void lm_one_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n, float *y,
+                size_t ldy, void *scratch, bool precise);
 
 #endif

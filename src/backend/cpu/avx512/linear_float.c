@@ -185,9 +185,12 @@ static void f32_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint
     const float *xs = (const float *)(const void *)x;
     size_t ld = row_floats(w->cols); /* of activations and of decoded rows */
     uint32_t padded = (uint32_t)lm_round_up(w->cols, 16);
-    if (n < LM_FEW && direct(w->quant)) {
-        for (uint32_t t = 0; t < n; t++)
-            one(w, row0, row1, xs + t * ld, y + t * ldy);
+    if (n < LM_ONE_TOKENS && direct(w->quant)) {
+        /* Some rows for every token in turn: they come from memory once. */
+        uint32_t each = n == 1 ? row1 - row0 : 2 * LM_ROWS;
+        for (uint32_t row = row0; row < row1; row += each)
+            for (uint32_t t = 0; t < n; t++)
+                one(w, row, LM_MIN(row1, row + each), xs + t * ld, y + t * ldy);
         return;
     }
     for (uint32_t row = row0; row < row1; row += LM_ROWS) {

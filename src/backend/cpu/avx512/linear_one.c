@@ -1,4 +1,4 @@
-/* backend/cpu/avx512/linear_one.c - one token: weights streamed where they lie.
+/* backend/cpu/avx512/linear_one.c - one token, or a few: weights streamed where they lie.
  *
  * A panel of 16 rows is read four rows at a time, 128 columns of each at a step:
  *
@@ -23,13 +23,20 @@ typedef struct {
     int8_t *x;      /* [cols / 128][plane][128], in the order of the codes */
     int32_t *start; /* [cols / 128][32]: -off * sum of four neighbours of the activations */
     int32_t *dots;  /* [cols / 128][quad of rows][block][row] */
+    bool again;     /* an earlier token has fetched the rows and their scales */
     float *s, *m;   /* the same, or [group][16 rows] from planes of scales */
 } job;
 
-size_t lm_one_scratch(const lm_matrix *w, bool precise)
+/* Of one token; a multiple of 64. */
+static size_t one_bytes(const lm_matrix *w, bool precise)
 {
     size_t p = lm_act_padded(w->cols);
-    return p * (precise ? 9 : 8) + p / 8 + 64;
+    return (size_t)lm_round_up(p * (precise ? 9 : 8) + p / 8 + 64, 64);
+}
+
+size_t lm_one_scratch(const lm_matrix *w, bool precise)
+{
+    return LM_ONE_TOKENS * one_bytes(w, precise);
 }
 
 static void prepare(job *j, const lm_matrix *w, const uint8_t *x, uint8_t *scratch, bool precise)
@@ -196,10 +203,10 @@ LM_INLINE void four_rows(const job *j, int kind, int bits, bool precise, const u
     const int bytes = step_bytes(kind, bits);
     int32_t *dots = j->dots + 16 * quad;
     float *s = j->s + 16 * quad, *m = j->m + 16 * quad;
-    const bool inside = !has_planes(kind);
+    const bool inside = !has_planes(kind) && !j->again;
     uint32_t k = 0, at = by_256(kind) ? 256 : 128;
     for (; k + at <= j->cols; k += at, dots += at / 2, s += at / 2, m += at / 2) {
-        for (int r = 0; r < 4; r++)
+        for (int r = 0; r < 4 && !j->again; r++)
             for (int line = 0; line < bytes; line += 64)
                 lm_prefetch(p[r] + line);
         step(kind, bits, precise, p, 0, 4, j->x + k * planes, j->start + k / 4, dots);
@@ -292,17 +299,22 @@ static __m512 chain(const job *j, bool inside)
                               : run_chain(j, 4, false, NATURAL);
 }
 
-void lm_one_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, float *y, void *scratch,
-                bool precise)
+void lm_one_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n, float *y,
+                size_t ldy, void *scratch, bool precise)
 {
-    job j;
+    job j[LM_ONE_TOKENS];
     rows_kernel *rows = kernel_of(w->quant, precise);
     bool planes = has_planes((int)w->quant->kind);
-    prepare(&j, w, x, scratch, precise);
+    for (uint32_t t = 0; t < n; t++) {
+        prepare(&j[t], w, x + t * lm_act_code_bytes(w->cols, precise),
+                (uint8_t *)scratch + t * one_bytes(w, precise), precise);
+        j[t].again = t > 0; /* scales are made once for all */
+        j[t].s = j[0].s;
+        j[t].m = j[0].m;
+    }
     uint32_t each = (row1 - row0 + 3) / 4; /* rows of a stream */
     for (uint32_t i = 0; i < each; i += 4) {
         uint32_t at[LM_ROWS];
-        float out[LM_ROWS];
         const uint8_t *p[LM_ROWS];
         for (uint32_t lane = 0; lane < LM_ROWS; lane++) {
             uint32_t in = i + lane / 4, row = row0 + lane % 4 * each + in;
@@ -315,16 +327,23 @@ void lm_one_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t 
                     for (uint64_t z = 0; z < 4 * w->stride[plane]; z += 64)
                         _mm_prefetch((const char *)w->plane[plane] + (at[s] + 4) * w->stride[plane] + z,
                                      _MM_HINT_T0);
+        /* Four rows for every token in turn: they come from memory once. */
         for (uint32_t quad = 0; quad < 4 && i + quad < each; quad++)
-            rows(&j, p + 4 * quad, quad);
+            for (uint32_t t = 0; t < n; t++) {
+                const uint8_t *four[4] = { p[4 * quad], p[4 * quad + 1], p[4 * quad + 2], p[4 * quad + 3] };
+                rows(&j[t], four, quad);
+            }
         if (planes) {
-            lm_plane_scales(w, at, 1, j.s);
-            if (j.c.mins)
-                lm_plane_scales(w, at, 2, j.m);
+            lm_plane_scales(w, at, 1, j[0].s);
+            if (j[0].c.mins)
+                lm_plane_scales(w, at, 2, j[0].m);
         }
-        _mm512_storeu_ps(out, chain(&j, !planes));
-        for (uint32_t lane = 0; lane < LM_ROWS; lane++)
-            if (i + lane / 4 < each && row0 + lane % 4 * each + i + lane / 4 < row1)
-                y[at[lane]] = out[lane];
+        for (uint32_t t = 0; t < n; t++) {
+            float out[LM_ROWS];
+            _mm512_storeu_ps(out, chain(&j[t], !planes));
+            for (uint32_t lane = 0; lane < LM_ROWS; lane++)
+                if (i + lane / 4 < each && row0 + lane % 4 * each + i + lane / 4 < row1)
+                    y[t * ldy + at[lane]] = out[lane];
+        }
     }
 }
