@@ -6,6 +6,8 @@
 #include "base/fail.h"
 #include "format/limits.h"
 
+enum { MAX_VOCABULARY = 64 };
+
 /* NULL: not to be shown. */
 static json_t *number(const lm_gguf_value *array, uint64_t i)
 {
@@ -38,6 +40,15 @@ static json_t *array_of(const lm_gguf_value *v)
     return a;
 }
 
+/* A vocabulary is no configuration: its arrays, which have readers of their own
+ * (text/vocab_gguf.c), would be most of the time that opening a pack takes. */
+static bool is_vocabulary(const lm_gguf_value *v)
+{
+    static const char prefix[] = "tokenizer.";
+    return v->n > MAX_VOCABULARY && v->n_key >= sizeof prefix - 1 &&
+           memcmp(v->key, prefix, sizeof prefix - 1) == 0;
+}
+
 static json_t *value_of(const lm_gguf_value *v, uint64_t *budget)
 {
     if (v->type == LM_GGUF_STRING)
@@ -46,7 +57,7 @@ static json_t *value_of(const lm_gguf_value *v, uint64_t *budget)
         lm_gguf_value one = { .type = LM_GGUF_ARRAY, .item = v->type, .n = 1, .data = v->data };
         return number(&one, 0);
     }
-    if (v->item == LM_GGUF_ARRAY || v->n > LM_LIMIT_CONFIG_ITEMS || v->n > *budget)
+    if (v->item == LM_GGUF_ARRAY || is_vocabulary(v) || v->n > LM_LIMIT_CONFIG_ITEMS || v->n > *budget)
         return NULL;
     *budget -= v->n;
     return array_of(v);

@@ -7,7 +7,8 @@
 #include "format/gguf.h"
 
 /* Every key whose value is a number, a boolean, a string or a short array of
- * these; strings that are not UTF-8, NaN and long arrays are left out.  Gives
+ * these; strings that are not UTF-8, NaN, long arrays and
+ * those of a vocabulary are left out.  Gives
  * *out (json_decref). */
 lm_status lm_gguf_config(const lm_gguf *g, json_t **out, lm_error *err) LM_NODISCARD;
 
