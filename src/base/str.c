@@ -31,6 +31,12 @@ void lm_str_add(lm_str *b, const char *bytes, size_t n)
     b->s[b->n] = 0;
 }
 
+void lm_str_reserve(lm_str *b, size_t n)
+{
+    lm_str_add(b, "", 0);
+    (void)room(b, n);
+}
+
 void lm_str_addz(lm_str *b, const char *s)
 {
     lm_str_add(b, s, strlen(s));

@@ -26,8 +26,9 @@ void lm_str_addz(lm_str *b, const char *s);
 void lm_str_addc(lm_str *b, char c);
 void lm_str_addu(lm_str *b, uint32_t code_point); /* as UTF-8 */
 void lm_str_addf(lm_str *b, const char *fmt, ...) LM_PRINTF(2, 3);
-void lm_str_reset(lm_str *b); /* keeps the memory */
-void lm_str_clear(lm_str *b); /* gives the memory back */
+void lm_str_reserve(lm_str *b, size_t n); /* appending n bytes will not allocate */
+void lm_str_reset(lm_str *b);             /* keeps the memory */
+void lm_str_clear(lm_str *b);             /* gives the memory back */
 const char *lm_str_z(const lm_str *b);
 /* Gives the bytes to the caller, who frees them with lm_free(). */
 lm_status lm_str_take(lm_str *b, char **out, size_t *n, lm_error *err) LM_NODISCARD;

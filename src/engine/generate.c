@@ -113,6 +113,8 @@ static lm_status set_up(run *r, const lm_sample_params *p, lm_error *err)
     uint32_t left = m->info.context - r->s->n_tokens;
     uint32_t n = r->o->max_tokens ? LM_MIN(r->o->max_tokens, left) : left;
     r->cap_tokens = (size_t)n + 1;
+    lm_str_reserve(&r->text, 16 * (size_t)LM_MIN(n, 65536u)); /* M2: more than most texts have */
+    LM_TRY(lm_str_status(&r->text, err));
     return LM_NEW(&r->tokens, r->cap_tokens, err);
 }
 

@@ -108,9 +108,11 @@ lm_status lm_session_grow(lm_session *s, uint32_t n, lm_error *err)
         return lm_fail(err, LM_ERR_TOO_LONG, "%" PRIu64 " tokens, the context holds %u", want,
                        m->info.context);
     }
-    LM_TRY(lm_grow((void **)&s->tokens, &s->cap_tokens, (size_t)want, sizeof *s->tokens, err));
-    LM_TRY(lm_rest_own_tail(s, err));
+    /* The list grows with the pages: within one nothing is allocated (M2). */
     uint32_t n_pages = (uint32_t)((want + LM_PAGE_TOKENS - 1) / LM_PAGE_TOKENS);
+    LM_TRY(lm_grow((void **)&s->tokens, &s->cap_tokens, (size_t)n_pages * LM_PAGE_TOKENS, sizeof *s->tokens,
+                   err));
+    LM_TRY(lm_rest_own_tail(s, err));
     for (uint32_t i = 0; i < m->n_groups; i++) {
         lm_group_state *g = &s->groups[i];
         LM_TRY(lm_grow((void **)&g->pages, &g->cap, n_pages, sizeof(lm_page *), err));

@@ -298,8 +298,11 @@ lm_status lm_stream_open(lm_stream **out, const lm_text *t, bool skip_special, l
     LM_TRY(need_tokenizer(t, err));
     LM_TRY(LM_NEW(&s, 1, err));
     lm_status status = lm_detok_open(&s->d, t->tok, skip_special, err);
+    lm_str_reserve(&s->piece, 256);
+    if (status == LM_OK)
+        status = lm_str_status(&s->piece, err);
     if (status != LM_OK) {
-        lm_free(s);
+        lm_stream_close(s);
         return status;
     }
     *out = s;

@@ -112,13 +112,16 @@ void lm_dec_free(lm_dec *steps, size_t n)
 
 /* ---- the stream ---- */
 
+enum { PIECE = 256 }; /* bytes of a token that need no more memory than a stream has */
+
 typedef struct {
-    lm_str held;  /* bytes that wait */
-    size_t i;     /* tokens seen */
-    size_t n_cut; /* Strip: characters taken from the start of this token */
-    bool cutting; /* Strip: still at the start */
-    bool open;    /* a token was begun downstream and not ended */
-    bool any;     /* CTC: held is the last token */
+    lm_str held;              /* bytes that wait */
+    lm_str text, bytes, copy; /* what a token becomes here; kept for the next (M2) */
+    size_t i;                 /* tokens seen */
+    size_t n_cut;             /* Strip: characters taken from the start of this token */
+    bool cutting;             /* Strip: still at the start */
+    bool open;                /* a token was begun downstream and not ended */
+    bool any;                 /* CTC: held is the last token */
 } memory;
 
 struct lm_detok {
@@ -169,6 +172,12 @@ static void write_utf8(lm_str *out, lm_str *held, const char *s, size_t n, bool 
     }
 }
 
+static lm_str *again(lm_str *s)
+{
+    lm_str_reset(s);
+    return s;
+}
+
 static void feed(lm_detok *d, size_t i, part p);
 
 static void pass(lm_detok *d, size_t i, const char *s, size_t n)
@@ -179,26 +188,24 @@ static void pass(lm_detok *d, size_t i, const char *s, size_t n)
 static void byte_level(lm_detok *d, size_t i, part p)
 {
     memory *m = &d->m[i];
-    lm_str bytes = { 0 }, text = { 0 };
+    lm_str *bytes = again(&m->bytes), *text = again(&m->text);
     bool all = true;
     for (size_t k = 0, len; k < p.n && all; k += len) {
         int b = lm_char_byte(lm_utf8_get(p.s + k, p.n - k, &len));
         all = b >= 0;
         if (all)
-            lm_str_addc(&bytes, (char)b);
+            lm_str_addc(bytes, (char)b);
     }
     if (!all) { /* a token outside the byte alphabet stands for itself */
-        lm_str_reset(&bytes);
-        lm_str_add(&bytes, p.s, p.n);
+        lm_str_reset(bytes);
+        lm_str_add(bytes, p.s, p.n);
     }
-    write_utf8(&text, &m->held, lm_str_z(&bytes), bytes.n, false);
-    d->bad |= bytes.failed || text.failed;
-    if (text.n) {
-        feed(d, i + 1, (part){ text.s, text.n, !m->open, false });
+    write_utf8(text, &m->held, lm_str_z(bytes), bytes->n, false);
+    d->bad |= bytes->failed || text->failed;
+    if (text->n) {
+        feed(d, i + 1, (part){ text->s, text->n, !m->open, false });
         m->open = true;
     }
-    lm_str_clear(&bytes);
-    lm_str_clear(&text);
 }
 
 static int hex_byte(const char *s, size_t n)
@@ -237,20 +244,19 @@ static void end_run(lm_detok *d, size_t i)
 static void metaspace(lm_detok *d, size_t i, part p)
 {
     const lm_dec *s = &d->t->dec[i];
-    lm_str out = { 0 };
+    lm_str *out = again(&d->m[i].text);
     bool drop = d->m[i].i == 0 && !s->never;
     for (size_t k = 0; k < p.n;) {
         if (s->n && p.n - k >= s->n && memcmp(p.s + k, s->s, s->n) == 0) {
             if (!drop)
-                lm_str_addc(&out, ' ');
+                lm_str_addc(out, ' ');
             k += s->n;
         } else {
-            lm_str_addc(&out, p.s[k++]);
+            lm_str_addc(out, p.s[k++]);
         }
     }
-    d->bad |= out.failed;
-    feed(d, i + 1, (part){ lm_str_z(&out), out.n, p.begin, p.end });
-    lm_str_clear(&out);
+    d->bad |= out->failed;
+    feed(d, i + 1, (part){ lm_str_z(out), out->n, p.begin, p.end });
 }
 
 static void replace_all(lm_str *out, const char *p, size_t n, const char *what, size_t n_what,
@@ -269,23 +275,22 @@ static void replace_all(lm_str *out, const char *p, size_t n, const char *what, 
 static void replace(lm_detok *d, size_t i, part p)
 {
     const lm_dec *s = &d->t->dec[i];
-    lm_str out = { 0 };
+    lm_str *out = again(&d->m[i].text);
     if (s->re) {
         size_t done = 0, at = 0, first, end;
         bool empty_ok = true;
         while (p.n && lm_tok_regex_next(s->re, &d->match, p.s, p.n, at, empty_ok, &first, &end)) {
-            lm_str_add(&out, p.s + done, first - done);
-            lm_str_add(&out, s->with, s->n_with);
+            lm_str_add(out, p.s + done, first - done);
+            lm_str_add(out, s->with, s->n_with);
             done = at = end;
             empty_ok = false;
         }
-        lm_str_add(&out, p.s + done, p.n - done);
+        lm_str_add(out, p.s + done, p.n - done);
     } else {
-        replace_all(&out, p.s, p.n, s->s, s->n, s->with, s->n_with);
+        replace_all(out, p.s, p.n, s->s, s->n, s->with, s->n_with);
     }
-    d->bad |= out.failed;
-    pass(d, i, lm_str_z(&out), out.n);
-    lm_str_clear(&out);
+    d->bad |= out->failed;
+    pass(d, i, lm_str_z(out), out->n);
 }
 
 /* The contractions that BERT's decoder closes up, in its order. */
@@ -310,31 +315,29 @@ static void cleanup(lm_str *text)
 static void wordpiece(lm_detok *d, size_t i, part p)
 {
     const lm_dec *s = &d->t->dec[i];
-    lm_str out = { 0 };
+    lm_str *out = again(&d->m[i].text);
     if (d->m[i].i != 0) {
         if (p.n >= s->n && memcmp(p.s, s->s, s->n) == 0) {
             p.s += s->n;
             p.n -= s->n;
         } else {
-            lm_str_addc(&out, ' ');
+            lm_str_addc(out, ' ');
         }
     }
-    lm_str_add(&out, p.s, p.n);
+    lm_str_add(out, p.s, p.n);
     if (s->cleanup)
-        cleanup(&out);
-    d->bad |= out.failed;
-    pass(d, i, lm_str_z(&out), out.n);
-    lm_str_clear(&out);
+        cleanup(out);
+    d->bad |= out->failed;
+    pass(d, i, lm_str_z(out), out->n);
 }
 
 static void bpe_out(lm_detok *d, size_t i, bool last)
 {
     const lm_dec *s = &d->t->dec[i];
-    lm_str out = { 0 };
-    replace_all(&out, lm_str_z(&d->m[i].held), d->m[i].held.n, s->s, s->n, " ", last ? 0 : 1);
-    d->bad |= out.failed;
-    pass(d, i, lm_str_z(&out), out.n);
-    lm_str_clear(&out);
+    lm_str *out = again(&d->m[i].text);
+    replace_all(out, lm_str_z(&d->m[i].held), d->m[i].held.n, s->s, s->n, " ", last ? 0 : 1);
+    d->bad |= out->failed;
+    pass(d, i, lm_str_z(out), out->n);
 }
 
 static void ctc(lm_detok *d, size_t i, part p)
@@ -463,15 +466,14 @@ static void feed(lm_detok *d, size_t i, part p) // NOLINT(misc-no-recursion): on
     lm_str_add(&m->held, p.s, p.n);
     d->bad |= m->held.failed;
     if (p.end) {
-        char *text = NULL;
-        size_t n = m->held.n - m->n_cut;
-        if (lm_strdup_n(lm_str_z(&m->held) + m->n_cut, n, &text, NULL) != LM_OK) {
+        lm_str *copy = again(&m->copy);
+        lm_str_add(copy, lm_str_z(&m->held) + m->n_cut, m->held.n - m->n_cut);
+        if (copy->failed) {
             d->bad = true;
             return;
         }
         m->held.n = m->n_cut;
-        whole(d, i, (part){ text, n, true, true });
-        lm_free(text);
+        whole(d, i, (part){ lm_str_z(copy), copy->n, true, true });
     }
 }
 
@@ -479,13 +481,12 @@ static void feed(lm_detok *d, size_t i, part p) // NOLINT(misc-no-recursion): on
 static void finish(lm_detok *d, size_t i)
 {
     memory *m = &d->m[i];
-    lm_str text = { 0 };
+    lm_str *text = again(&m->text);
     switch (d->t->dec[i].kind) {
     case D_BYTES:
-        write_utf8(&text, &m->held, "", 0, true);
-        d->bad |= text.failed;
-        feed(d, i + 1, (part){ lm_str_z(&text), text.n, !m->open, true });
-        lm_str_clear(&text);
+        write_utf8(text, &m->held, "", 0, true);
+        d->bad |= text->failed;
+        feed(d, i + 1, (part){ lm_str_z(text), text->n, !m->open, true });
         break;
     case D_FUSE: feed(d, i + 1, (part){ "", 0, !m->open, true }); break;
     case D_FALLBACK: end_run(d, i); break;
@@ -507,11 +508,25 @@ lm_status lm_detok_open(lm_detok **out, const lm_tokenizer *t, bool skip_special
     d->t = t;
     d->skip_special = skip_special;
     st = LM_NEW(&d->m, t->n_dec + 1, err);
-    if (st != LM_OK)
+    if (st != LM_OK) {
         lm_free(d);
-    else
-        *out = d;
-    return st;
+        return st;
+    }
+    lm_str_reserve(&d->utf8, PIECE);
+    d->bad |= d->utf8.failed;
+    for (size_t i = 0; i < t->n_dec; i++) {
+        lm_str *const all[] = { &d->m[i].held, &d->m[i].text, &d->m[i].bytes, &d->m[i].copy };
+        for (size_t k = 0; k < LM_LEN(all); k++) {
+            lm_str_reserve(all[k], PIECE);
+            d->bad |= all[k]->failed;
+        }
+    }
+    if (d->bad) {
+        lm_detok_close(d);
+        return lm_fail(err, LM_ERR_NOMEM, "no memory to decode tokens");
+    }
+    *out = d;
+    return LM_OK;
 }
 
 lm_status lm_detok_push(lm_detok *d, int32_t id, lm_str *out, lm_error *err)
@@ -546,8 +561,12 @@ void lm_detok_close(lm_detok *d)
 {
     if (!d)
         return;
-    for (size_t i = 0; i < d->t->n_dec; i++)
+    for (size_t i = 0; i < d->t->n_dec; i++) {
         lm_str_clear(&d->m[i].held);
+        lm_str_clear(&d->m[i].text);
+        lm_str_clear(&d->m[i].bytes);
+        lm_str_clear(&d->m[i].copy);
+    }
     lm_str_clear(&d->utf8);
     lm_tok_match_clear(&d->match);
     lm_free(d->m);
