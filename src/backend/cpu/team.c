@@ -21,8 +21,11 @@
 #include "base/mem.h"
 
 /* How long a member spins before it sleeps, in pauses of some 15-40 ns: longer
- * than any stage of a token, shorter than anybody would mind. */
-enum { ROUNDS = 8, SPINS = 4000, CLAIMS = 4 };
+ * than any stage of a token, shorter than anybody would mind.  Whoever spun in
+ * vain was waiting for a member that another program keeps from its processor: it
+ * spins half as long from then on, so that the system has a processor to move
+ * somebody to, and each wait that does end gives back a little. */
+enum { ROUNDS = 8, SPINS = 4000, SPINS_LEAST = 200, SPINS_BACK = 16, CLAIMS = 4 };
 
 /* A flag is written by one member and awaited by one other, or by all of them. */
 typedef struct {
@@ -39,6 +42,7 @@ typedef struct {
     pthread_t thread;
     lm_team *team;
     uint32_t index;
+    uint32_t spins; /* now; up to lm_team.spins */
     flag flags[ROUNDS];
     flag arrived; /* awaited by everybody else */
 } member;
@@ -91,13 +95,17 @@ static void raise_flag(flag *f, uint32_t epoch)
 }
 
 /* Epochs wrap: they are compared by difference. */
-static void await(flag *f, uint32_t epoch, uint32_t spins)
+static void await(flag *f, uint32_t epoch, member *m)
 {
-    for (uint32_t i = 0; i < spins; i++) {
-        if ((int32_t)(atomic_load_explicit(&f->epoch, memory_order_acquire) - epoch) >= 0)
+    uint32_t most = m->team->spins;
+    for (uint32_t i = 0; i < m->spins; i++) {
+        if ((int32_t)(atomic_load_explicit(&f->epoch, memory_order_acquire) - epoch) >= 0) {
+            m->spins = LM_MIN(m->spins + SPINS_BACK, most);
             return;
+        }
         pause_cpu();
     }
+    m->spins = LM_MIN(LM_MAX(m->spins / 2, (uint32_t)SPINS_LEAST), most);
     uint32_t seen;
     while (seen = atomic_load(&f->epoch), (int32_t)(seen - epoch) < 0) {
         atomic_fetch_add(&f->asleep, 1u);
@@ -119,7 +127,7 @@ void lm_team_barrier(lm_team *t, uint32_t me)
     }
     for (uint32_t r = 0; r < t->rounds; r++) {
         raise_flag(&t->m[(me + (1u << r)) % t->n].flags[r], epoch);
-        await(&m->flags[r], epoch, t->spins);
+        await(&m->flags[r], epoch, m);
     }
 }
 
@@ -133,7 +141,7 @@ void lm_team_wait(lm_team *t, uint32_t me)
 {
     uint32_t times = atomic_load_explicit(&t->m[me].arrived.epoch, memory_order_relaxed);
     for (uint32_t i = 0; i < t->n; i++)
-        await(&t->m[i].arrived, times, t->spins);
+        await(&t->m[i].arrived, times, &t->m[me]);
 }
 
 uint32_t lm_team_claim(lm_team *t, uint32_t me)
@@ -218,6 +226,7 @@ lm_status lm_team_open(lm_team **out, uint32_t n, lm_error *err)
     for (uint32_t i = 0; i < n; i++) {
         t->m[i].team = t;
         t->m[i].index = i;
+        t->m[i].spins = t->spins;
         if (i > 0) {
             int e = pthread_create(&t->m[i].thread, NULL, work, &t->m[i]);
             if (e != 0) {
