@@ -8,6 +8,7 @@
 #define LM_LEMMA_H
 
 #include "lemma/error.h"
+#include "lemma/interchange.h"
 #include "lemma/model.h"
 #include "lemma/pack.h"
 #include "lemma/sample.h"

@@ -14,6 +14,7 @@
 #include "lemma/model.h"
 #include "lemma/tools.h"
 #include "model/net.h"
+#include "state/names.h"
 #include "state/pool.h"
 
 struct lm_model {
@@ -72,7 +73,9 @@ struct lm_session {
     char name[256], parent[256]; /* "": none */
     bool replaying;              /* its pages are bad: nothing is looked for */
     bool foreign;                /* pages of another model, mounted all the same: under names of their own */
+    bool imported;               /* foreign too, and the names are those of its entry: imported_roots */
     uint8_t salt[16];
+    lm_digest imported_roots[LM_STATE_GROUPS];
     struct lm_held *sleeping; /* jobs behind its back that tell it how they ended */
     struct lm_store *sleeps_in;
     lm_status sleep_failed;

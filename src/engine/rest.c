@@ -35,7 +35,7 @@ lm_status lm_rest_verify(lm_session *s, lm_error *err)
     LM_TRY(LM_NEW(&tokens, n, err));
     memcpy(tokens, s->tokens, n * sizeof *tokens);
     lm_session_forget(s);
-    s->foreign = false; /* what is computed is this model's own */
+    s->foreign = s->imported = false; /* what is computed is this model's own */
     s->metrics.cached_tokens = 0;
     lm_eval_item it = { .session = s, .ids = tokens, .n = n };
     s->replaying = true;
@@ -270,7 +270,7 @@ lm_status lm_session_sleep_as(lm_session *s, lm_store *store, const char *name, 
                    .labels = o->labels,
                    .metadata = o->metadata,
                    .parent = parent,
-                   .flags = LM_ENTRY_KEPT | flags,
+                   .flags = LM_ENTRY_KEPT | flags | (s->imported ? LM_ENTRY_IMPORTED : 0u),
                    .id = &s->m->rest->id,
                    .space = &space,
                    .tokens = s->tokens,
@@ -361,7 +361,7 @@ static uint32_t differences(const lm_entry *e, const struct lm_rest *r, bool *sh
 {
     uint32_t bits = lm_state_id_compare(&e->id, &r->id, e->n_tokens);
     *shape = same_shape(e, &r->space, own);
-    if (!*own && !(bits & FATAL))
+    if (!*own && !(bits & FATAL) && !(*shape && (e->flags & LM_ENTRY_IMPORTED)))
         bits |= UINT32_C(1) << LM_WAKE_CACHE;
     return bits;
 }
@@ -497,8 +497,9 @@ static lm_status wake_entry(lm_session *s, lm_store *store, const lm_entry *e, c
     uint32_t n = o->at ? o->at : e->n_tokens;
     uint32_t bits = differences(e, s->m->rest, &shape, &own);
     name_reasons(bits, w->reasons, sizeof w->reasons);
+    bool imported = shape && !own && !(bits & FATAL) && (e->flags & LM_ENTRY_IMPORTED);
     LM_TRY(check_entry(s->m, e, n, err));
-    LM_TRY(allow(bits, shape, own, o->flags, &mounts, w->reasons, err));
+    LM_TRY(allow(bits, shape, own || imported, o->flags, &mounts, w->reasons, err));
     /* A prefix ends with a token that is computed, for its logits. */
     uint32_t want = n < e->n_tokens ? n - 1 : n;
     if (mounts)
@@ -518,7 +519,10 @@ static lm_status wake_entry(lm_session *s, lm_store *store, const lm_entry *e, c
         return st;
     }
     s->foreign = mount && !own;
+    s->imported = mount && imported;
     memcpy(s->salt, e->serial, sizeof s->salt);
+    for (uint32_t g = 0; g < s->m->n_groups && s->imported; g++)
+        s->imported_roots[g] = e->groups[g].root;
     call_it(s, e->name, e->parent);
     st = complete(s, e, n, err);
     if (st == LM_OK)
@@ -566,7 +570,7 @@ lm_status lm_state_compatible(lm_store *store, const char *name, lm_model *m, lm
     name_reasons(bits & ~(uint32_t)FATAL, out->warnings, sizeof out->warnings);
     out->n_tokens = e->n_tokens;
     lm_status st = LM_OK;
-    if (own && !(bits & FATAL))
+    if ((own || (shape && (e->flags & LM_ENTRY_IMPORTED))) && !(bits & FATAL))
         st = lm_store_mount(store, e, e->n_tokens, &mount, err);
     out->n_mountable = mount ? lm_mount_n_tokens(mount) : 0;
     out->mounts = out->n_mountable == e->n_tokens && e->n_tokens > 0;

@@ -27,6 +27,10 @@ bool lm_whose_soon(lm_model *m);
 /* The names under which this session's pages stand; lm_whose() came before. */
 lm_status lm_session_space(const lm_session *s, lm_space *out, lm_error *err) LM_NODISCARD;
 
+/* Names that nobody else has, with this salt; lm_whose() came before. */
+lm_status lm_salted_space(const lm_model *m, const void *salt, size_t n_salt, lm_space *out,
+                          lm_error *err) LM_NODISCARD;
+
 /* lm_session_sleep() with more flags of the entry (LM_ENTRY_...). */
 lm_status lm_session_sleep_as(lm_session *s, lm_store *store, const char *name, const lm_sleep_options *o,
                               uint32_t flags, lm_sleep_result *out, lm_error *err) LM_NODISCARD;

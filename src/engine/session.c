@@ -161,7 +161,7 @@ void lm_session_reset(lm_session *s)
 {
     lm_session_forget(s);
     lm_session_drop_sampler(s);
-    s->foreign = false;
+    s->foreign = s->imported = false;
     s->name[0] = s->parent[0] = 0;
 }
 
@@ -249,7 +249,9 @@ static lm_status fill_fork(lm_session *s, lm_session *from, lm_error *err)
     if (s->has_logits)
         memcpy(s->logits, from->logits, s->m->info.n_vocab * sizeof *s->logits);
     s->foreign = from->foreign;
+    s->imported = from->imported;
     memcpy(s->salt, from->salt, sizeof s->salt);
+    memcpy(s->imported_roots, from->imported_roots, sizeof s->imported_roots);
     memcpy(s->name, from->name, sizeof s->name);
     memcpy(s->parent, from->parent, sizeof s->parent);
     s->metrics.cached_tokens = from->n_tokens;

@@ -116,7 +116,7 @@ static lm_status begin(lm_model *m, lm_error *err)
     return LM_OK;
 }
 
-static lm_status space_of(const lm_model *m, const void *salt, size_t n_salt, lm_space *out, lm_error *err)
+lm_status lm_salted_space(const lm_model *m, const void *salt, size_t n_salt, lm_space *out, lm_error *err)
 {
     lm_geometry groups[LM_STATE_GROUPS];
     for (uint32_t g = 0; g < m->n_groups; g++)
@@ -127,7 +127,7 @@ static lm_status space_of(const lm_model *m, const void *salt, size_t n_salt, lm
 static lm_status finish(lm_model *m, const lm_digest *weights, lm_error *err)
 {
     m->rest->id.model.weights = *weights;
-    LM_TRY(space_of(m, NULL, 0, &m->rest->space, err));
+    LM_TRY(lm_salted_space(m, NULL, 0, &m->rest->space, err));
     m->rest->known = true;
     return LM_OK;
 }
@@ -214,8 +214,10 @@ bool lm_whose_soon(lm_model *m)
 
 lm_status lm_session_space(const lm_session *s, lm_space *out, lm_error *err)
 {
-    if (s->foreign)
-        return space_of(s->m, s->salt, sizeof s->salt, out, err);
+    if (s->foreign && !s->imported)
+        return lm_salted_space(s->m, s->salt, sizeof s->salt, out, err);
     *out = s->m->rest->space;
+    if (s->imported)
+        memcpy(out->roots, s->imported_roots, sizeof out->roots);
     return LM_OK;
 }
