@@ -7,7 +7,7 @@ set -u
 # package:what shows that it is there (a program, or a pkg-config name after pc:)
 need="gcc:gcc cmake:cmake ninja-build:ninja pkg-config:pkg-config make:make
 libjansson-dev:pc:jansson libpcre2-dev:pc:libpcre2-8 libutf8proc-dev:pc:libutf8proc
-libssl-dev:pc:libcrypto libxxhash-dev:pc:libxxhash libsqlite3-dev:pc:sqlite3 libedit-dev:pc:libedit
+libssl-dev:pc:libcrypto libxxhash-dev:pc:libxxhash libsqlite3-dev:pc:sqlite3 libzstd-dev:pc:libzstd libedit-dev:pc:libedit
 libinih-dev:pc:inih libcmocka-dev:pc:cmocka scdoc:scdoc"
 
 there() {

@@ -241,6 +241,9 @@ typedef struct {
     const int32_t *tokens;
     uint32_t pages; /* of all cache groups */
     uint64_t page_bytes;
+    const char *labels, *metadata;
+    bool imported, folded, recoded;
+    bool alone; /* its pages serve it and what went on from it, and nobody else */
 } lm_stored;
 typedef bool (*lm_on_stored)(void *user, const lm_stored *e); /* false stops */
 LM_API lm_status lm_state_list(lm_store *s, lm_on_stored visit, void *user, lm_error *err);
@@ -250,6 +253,58 @@ LM_API lm_status lm_state_show(lm_store *s, const char *name, lm_on_stored visit
 LM_API lm_status lm_state_fork(lm_store *s, const char *name, const char *new_name, lm_error *err);
 /* Removes it and the pages that nothing else uses; the bytes are gone when this returns. */
 LM_API lm_status lm_state_remove(lm_store *s, const char *name, lm_error *err);
+
+/* --- housekeeping ------------------------------------------------------------------------------ */
+
+typedef struct {
+    uint32_t size; /* sizeof(lm_state_swept), set by the caller */
+    uint32_t runs_merged, runs_removed, pages_expired, sessions_removed, orphans;
+    uint64_t bytes_freed;
+} lm_state_swept;
+/* Expiry, dead bytes, what crashes left, merging of small runs; *out may be NULL. */
+LM_API lm_status lm_state_gc(lm_store *s, lm_state_swept *out, lm_error *err);
+/* Removes sessions, and pages kept automatically, that were not used for so long (0: all);
+ * their bytes are gone when this returns.  `named`: sessions that a person named too. */
+LM_API lm_status lm_state_clear(lm_store *s, uint64_t older_seconds, bool named, lm_state_swept *out,
+                                lm_error *err);
+typedef struct {
+    uint32_t size; /* sizeof(lm_state_checked), set by the caller */
+    uint32_t runs, pages, sessions;
+    uint32_t bad_runs, bad_pages, bad_sessions;
+    uint32_t missing_pages; /* of sessions: they are replayed */
+} lm_state_checked;
+/* Reads everything.  `complain` (may be NULL) hears of each damage, one sentence each. */
+LM_API lm_status lm_state_fsck(lm_store *s, lm_state_checked *out,
+                               void (*complain)(void *user, const char *text), void *user, lm_error *err);
+/* Makes the index anew from the other files, also where lm_state_open() fails; `folder`
+ * NULL: the default one. */
+LM_API lm_status lm_state_rebuild(const char *folder, lm_state_checked *out, lm_error *err);
+
+/* --- to another machine, and other formats ------------------------------------------------------- */
+
+typedef struct {
+    uint32_t size; /* sizeof(lm_bundle_result), set by the caller */
+    uint32_t n_tokens, pages;
+    uint64_t page_bytes, file_bytes;
+    char name[LM_STATE_NAME]; /* of the session in the store */
+} lm_bundle_result;
+/* One zstd file with everything of the session (docs/formats/bundle.md), whole or not at
+ * all.  LM_ERR_USAGE: the file is there already; LM_ERR_STATE: a page is missing or damaged. */
+LM_API lm_status lm_state_export(lm_store *s, const char *name, const char *path, lm_bundle_result *out,
+                                 lm_error *err);
+/* A session from such a file, under its own name or `new_name` (not NULL), which must be
+ * free.  Its pages serve it alone, until lm_session_verify() has recomputed them.
+ * LM_ERR_STATE, TRUNCATED, UNSUPPORTED: the file; LM_ERR_NOSPACE has both sizes. */
+LM_API lm_status lm_state_import(lm_store *s, const char *path, const char *new_name, lm_bundle_result *out,
+                                 lm_error *err);
+/* Its pages in another format of keys and values ("q8"), as a new session, which serves
+ * itself alone: a model that computes in that format would have other numbers. */
+LM_API lm_status lm_state_recode(lm_store *s, const char *name, const char *new_name, const char *format,
+                                 lm_bundle_result *out, lm_error *err);
+/* Computes the session `name` again in `s`, from its tokens alone, and compares.  Equal: its
+ * pages become the store's own, for everybody.  LM_ERR_MISMATCH names the first difference;
+ * then nothing in the store changed, and `s` has the recomputed session. */
+LM_API lm_status lm_session_verify(lm_session *s, lm_store *store, const char *name, lm_error *err);
 
 #ifdef __cplusplus
 }

@@ -105,6 +105,15 @@ void cli_drop_bos(const cli *c, const lm_session *s, const int32_t **ids, size_t
 void cli_rest_news(const cli_rest *r);
 void cli_rest_close(cli_rest *r); /* after the session */
 
+/* cli/state_model.c: the forms of 'lemma state' that compute; `word` are its names. */
+lm_status state_sleep(cli *c, lm_store *store, const char *const *word, lm_error *err);
+lm_status state_wake(cli *c, lm_store *store, const char *const *word, lm_error *err);
+lm_status state_fold(cli *c, lm_store *store, const char *const *word, lm_error *err);
+/* After an import: the session of that name, computed again and compared. */
+lm_status state_verify(cli *c, lm_store *store, const char *name, lm_error *err);
+/* Prints an object: as JSON with --json, else as lines.  Takes it. */
+lm_status state_tell(cli *c, json_t *j, lm_error *err);
+
 /* --- input: cli/input.c ------------------------------------------------------------ */
 
 /* The whole of a file, a pipe, or standard input ("-"), up to a limit; freed with

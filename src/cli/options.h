@@ -105,6 +105,14 @@ typedef enum {
     OPT_CONTEXT,
     OPT_NOW,
     OPT_QUICK,
+    OPT_OLDER,
+    OPT_ALL,
+    OPT_REBUILD,
+    OPT_VERIFY,
+    OPT_AT,
+    OPT_SUMMARY,
+    OPT_TAIL,
+    OPT_WITH_MESSAGES,
     OPT_TRACE,
     OPT_TRACE_STEP,
     OPT_BENCH_PROMPT,
@@ -186,8 +194,8 @@ typedef struct {
 typedef struct {
     verb_id id;
     const char *name;
-    const char *usage[6]; /* without "lemma NAME"; ends with NULL */
-    const char *summary;  /* one line without a full stop */
+    const char *usage[16]; /* without "lemma NAME"; ends with NULL */
+    const char *summary;   /* one line without a full stop */
     bool hidden;
 } verb;
 

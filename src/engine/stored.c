@@ -137,6 +137,12 @@ lm_status lm_state_show(lm_store *s, const char *name, lm_on_stored visit, void 
                       .kept = (e->flags & LM_ENTRY_KEPT) != 0,
                       .created = e->created,
                       .messages = e->messages,
+                      .labels = e->labels,
+                      .metadata = e->metadata,
+                      .imported = (e->flags & LM_ENTRY_IMPORTED) != 0,
+                      .folded = (e->flags & LM_ENTRY_FOLDED) != 0,
+                      .recoded = (e->flags & LM_ENTRY_RECODED) != 0,
+                      .alone = lm_entry_salted(e),
                       .model = t.model,
                       .architecture = t.architecture,
                       .quantisation = t.quantisation,
@@ -162,4 +168,70 @@ lm_status lm_state_remove(lm_store *s, const char *name, lm_error *err)
 lm_status lm_state_fork(lm_store *s, const char *name, const char *new_name, lm_error *err)
 {
     return lm_store_fork(s, name, new_name, err);
+}
+
+/* --- housekeeping ----------------------------------------------------------------------------- */
+
+static void tell_swept(const lm_gc_report *r, lm_state_swept *out)
+{
+    if (!out)
+        return;
+    lm_state_swept all = { .size = out->size,
+                           .runs_merged = r->runs_merged,
+                           .runs_removed = r->runs_removed,
+                           .pages_expired = r->pages_expired,
+                           .sessions_removed = r->entries_expired,
+                           .orphans = r->orphans,
+                           .bytes_freed = r->bytes_freed };
+    memcpy(out, &all, LM_MIN(sizeof all, (size_t)out->size));
+}
+
+lm_status lm_state_gc(lm_store *s, lm_state_swept *out, lm_error *err)
+{
+    lm_gc_report r = { 0 };
+    lm_status st = lm_store_gc(s, &r, err);
+    tell_swept(&r, out);
+    return st;
+}
+
+lm_status lm_state_clear(lm_store *s, uint64_t older_seconds, bool named, lm_state_swept *out, lm_error *err)
+{
+    lm_gc_report r = { 0 };
+    lm_status st = lm_store_clear(s, older_seconds, named, &r, err);
+    tell_swept(&r, out);
+    return st;
+}
+
+static void tell_checked(const lm_fsck_report *r, lm_state_checked *out)
+{
+    lm_state_checked all = { .size = out->size,
+                             .runs = r->runs,
+                             .pages = r->pages,
+                             .sessions = r->entries,
+                             .bad_runs = r->bad_runs,
+                             .bad_pages = r->bad_pages,
+                             .bad_sessions = r->bad_entries,
+                             .missing_pages = r->missing_pages };
+    memcpy(out, &all, LM_MIN(sizeof all, (size_t)out->size));
+}
+
+lm_status lm_state_fsck(lm_store *s, lm_state_checked *out, void (*complain)(void *user, const char *text),
+                        void *user, lm_error *err)
+{
+    lm_fsck_report r = { 0 };
+    lm_status st = lm_store_fsck(s, &r, complain, user, err);
+    tell_checked(&r, out);
+    return st;
+}
+
+lm_status lm_state_rebuild(const char *folder, lm_state_checked *out, lm_error *err)
+{
+    lm_fsck_report r = { 0 };
+    char *own = NULL;
+    if (!folder)
+        LM_TRY(lm_store_default_folder(&own, err));
+    lm_status st = lm_store_rebuild(folder ? folder : own, &r, err);
+    lm_free(own);
+    tell_checked(&r, out);
+    return st;
 }

@@ -240,10 +240,13 @@ static lm_status run_clear(lm_store *s, lm_job *j, lm_error *err)
     return lm_index_scrub(s->writer, err);
 }
 
-lm_status lm_store_clear(lm_store *s, uint64_t older_seconds, bool kept, lm_error *err)
+lm_status lm_store_clear(lm_store *s, uint64_t older_seconds, bool kept, lm_gc_report *out, lm_error *err)
 {
     gc_job w = { .job = { .run = run_clear, .writes = true }, .older = older_seconds, .kept = kept };
-    return lm_disk_wait(s, &w.job, err);
+    lm_status status = lm_disk_wait(s, &w.job, err);
+    if (out)
+        *out = w.report;
+    return status;
 }
 
 /* --- collection --------------------------------------------------------------------------------------- */
@@ -420,6 +423,7 @@ static lm_status run_gc(lm_store *s, lm_job *j, lm_error *err)
     LM_TRY(expire_entries(s, now > age ? now - age : 0, false, &w->report, err));
     if (now > age)
         LM_TRY(expire_pages(s, now - age, false, &w->report, err));
+    LM_TRY(lm_private_sweep(s, &w->report.bytes_freed, err));
     LM_TRY(collect_runs(s, &w->report, err));
     LM_TRY(merge(s, &w->report, err));
     LM_TRY(refresh_entries(s, err));

@@ -70,6 +70,8 @@ static const char schema[] =
     X(LEAF, "SELECT " PAGE_COLUMNS ", " WORTH " FROM pages p JOIN runs r ON r.id = p.run"                    \
             " WHERE p.name = ?2 AND" IS_LEAF)                                                                \
     X(CHILDREN, "SELECT " PAGE_COLUMNS " FROM pages p JOIN runs r ON r.id = p.run WHERE p.parent = ?1")      \
+    X(LONELY, "SELECT " PAGE_COLUMNS " FROM pages p JOIN runs r ON r.id = p.run WHERE p.flags & 2"           \
+              " AND NOT EXISTS (SELECT 1 FROM entry_pages e WHERE e.page = p.id) LIMIT ?1")                  \
     X(KEEP, "INSERT OR IGNORE INTO temp.keep VALUES(?1)")                                                    \
     X(BUSY, "INSERT OR IGNORE INTO temp.busy VALUES(?1)")                                                    \
     X(CLEAR_KEEP, "DELETE FROM temp.keep")                                                                   \
@@ -535,6 +537,15 @@ lm_status lm_index_pages_of(lm_index *x, int64_t run_row, lm_page_rows *out, lm_
     if (!q)
         return prepare_status(x, err);
     (void)sqlite3_bind_int64(q, 1, run_row);
+    return list_pages(x, q, out, err);
+}
+
+lm_status lm_index_lonely(lm_index *x, size_t max, lm_page_rows *out, lm_error *err)
+{
+    sqlite3_stmt *q = prepare(x, Q_LONELY, err);
+    if (!q)
+        return prepare_status(x, err);
+    (void)sqlite3_bind_int64(q, 1, (int64_t)max);
     return list_pages(x, q, out, err);
 }
 

@@ -274,8 +274,8 @@ lm_status lm_store_index_entry(lm_store *s, const char *file, const lm_entry *e,
     return LM_OK;
 }
 
-/* Steps 2 to 4 of the drawing above.  `whole`: every page must be there. */
-static lm_status commit_entry(lm_store *s, lm_entry *e, bool whole, uint64_t *n_bytes, lm_error *err)
+/* Steps 2 to 4 of the drawing above. */
+lm_status lm_store_commit_entry(lm_store *s, lm_entry *e, bool whole, uint64_t *n_bytes, lm_error *err)
 {
     char file[LM_ENTRY_FILE];
     uint8_t *bytes = NULL;
@@ -445,7 +445,7 @@ static lm_status run_sleep(lm_store *s, lm_job *j, lm_error *err)
             if (memcmp(&w->e.groups[g].pages[i].run, &none, sizeof none) == 0)
                 w->e.groups[g].pages[i].run = id;
     if (status == LM_OK)
-        status = commit_entry(s, &w->e, true, &w->report.entry_bytes, err);
+        status = lm_store_commit_entry(s, &w->e, true, &w->report.entry_bytes, err);
     w->report.bytes_written += w->report.entry_bytes;
     lm_free(pages);
     lm_free(names);
@@ -480,6 +480,8 @@ static lm_status fill_sleep(sleep_job *w, const lm_sleep *e, lm_error *err)
     w->e.n_tokens = e->n_tokens;
     w->e.n_sampler = e->n_sampler;
     w->e.n_logits = e->n_logits;
+    if (e->salt)
+        memcpy(w->e.salt, e->salt, sizeof w->e.salt);
     LM_TRY(copy_text(e->name, &w->e.name, err));
     LM_TRY(copy_text(e->title, &w->e.title, err));
     LM_TRY(copy_text(e->labels, &w->e.labels, err));
@@ -548,25 +550,36 @@ typedef struct {
     const char *name, *new_name;
 } fork_job;
 
+lm_status lm_store_must_be_new(lm_store *s, const char *name, lm_error *err)
+{
+    lm_entry *other = NULL;
+    lm_quoted_buf q;
+    lm_error own = { 0 };
+    lm_status status = lm_store_entry(s, name, &other, &own);
+    lm_entry_free(other);
+    if (status == LM_ERR_NOT_FOUND)
+        return LM_OK;
+    if (status == LM_ERR_NOMEM || status == LM_ERR_IO)
+        return lm_fail(err, status, "%s", own.text);
+    return lm_fail(err, LM_ERR_USAGE, "there is a session '%s' already", lm_quoted_z(&q, name));
+}
+
 static lm_status run_fork(lm_store *s, lm_job *j, lm_error *err)
 {
     const fork_job *f = (const fork_job *)(const void *)j;
-    lm_entry *e = NULL, *other = NULL;
-    lm_quoted_buf q;
+    lm_entry *e = NULL;
     uint64_t n_bytes = 0;
-    lm_status status = lm_store_entry(s, f->new_name, &other, NULL);
-    lm_entry_free(other);
-    if (status != LM_ERR_NOT_FOUND)
-        return lm_fail(err, LM_ERR_USAGE, "there is a session '%s' already", lm_quoted_z(&q, f->new_name));
+    LM_TRY(lm_store_must_be_new(s, f->new_name, err));
     LM_TRY(lm_store_entry(s, f->name, &e, err));
     e->parent = f->name;
     e->name = f->new_name;
-    status = lm_store_make_room(s,
-                                LM_STORE_PAGE_ALIGN + (uint64_t)e->n_tokens * 4 + (uint64_t)e->n_logits * 4 +
-                                    e->n_sampler + strlen(e->messages) + strlen(e->metadata) + 16384,
-                                0, "a fork", err);
+    lm_status status =
+        lm_store_make_room(s,
+                           LM_STORE_PAGE_ALIGN + (uint64_t)e->n_tokens * 4 + (uint64_t)e->n_logits * 4 +
+                               e->n_sampler + strlen(e->messages) + strlen(e->metadata) + 16384,
+                           0, "a fork", err);
     if (status == LM_OK)
-        status = commit_entry(s, e, false, &n_bytes, err);
+        status = lm_store_commit_entry(s, e, false, &n_bytes, err);
     lm_entry_free(e);
     return status;
 }

@@ -142,6 +142,7 @@ typedef struct {
     size_t n_sampler;
     const float *logits;
     uint32_t n_logits;
+    const uint8_t *salt; /* [16] of lm_entry, when `space` is made with it; NULL: none */
 } lm_sleep;
 
 typedef struct {
@@ -168,8 +169,6 @@ lm_status lm_store_fork(lm_store *s, const char *name, const char *new_name, lm_
 /* Removes the entry and the pages that only its conversation uses; their bytes are gone
  * when this returns. */
 lm_status lm_store_remove(lm_store *s, const char *name, lm_error *err) LM_NODISCARD;
-/* Entries (kept ones too if `kept`) and automatic pages not used for so long. */
-lm_status lm_store_clear(lm_store *s, uint64_t older_seconds, bool kept, lm_error *err) LM_NODISCARD;
 lm_status lm_store_list(lm_store *s, bool (*visit)(void *ctx, const lm_entry_row *row), void *ctx,
                         lm_error *err) LM_NODISCARD;
 
@@ -177,6 +176,29 @@ lm_status lm_store_list(lm_store *s, bool (*visit)(void *ctx, const lm_entry_row
 typedef struct lm_entry_lock lm_entry_lock;
 lm_status lm_store_lock(lm_store *s, const char *name, lm_entry_lock **out, lm_error *err) LM_NODISCARD;
 void lm_store_unlock(lm_entry_lock *l); /* NULL is fine */
+
+/* --- entries that travel: bundle.c, recode.c --------------------------------------------------- */
+
+typedef struct {
+    uint32_t n_tokens, pages;
+    uint64_t page_bytes, file_bytes; /* of the pages as they lie in the store; of the bundle */
+} lm_bundle_report;
+/* Writes the entry with its pages as one zstd file (docs/formats/bundle.md), whole or not
+ * at all; refuses to write over a file.  LM_ERR_STATE: a page is missing or damaged. */
+lm_status lm_store_export(lm_store *s, const char *name, const char *path, lm_bundle_report *out,
+                          lm_error *err) LM_NODISCARD;
+/* Reads a bundle into an entry of its own name or `new_name` (not NULL), which must not be
+ * there.  Its pages serve it alone (S9).  LM_ERR_STATE, TRUNCATED, UNSUPPORTED: the file;
+ * LM_ERR_NOSPACE has both sizes.  `name` [LM_MAX_ENTRY_NAME + 1] takes the entry's name. */
+lm_status lm_store_import(lm_store *s, const char *path, const char *new_name, char *name,
+                          lm_bundle_report *out, lm_error *err) LM_NODISCARD;
+/* The entry's pages in another cache format, as a new entry; they serve it alone, since
+ * computing in that format would have given others. */
+lm_status lm_store_recode(lm_store *s, const char *name, const char *new_name, const char *format,
+                          lm_bundle_report *out, lm_error *err) LM_NODISCARD;
+/* Removes private pages that no entry uses: of a bundle that was verified, or of an import
+ * that failed. */
+lm_status lm_store_sweep_private(lm_store *s, lm_error *err) LM_NODISCARD;
 
 /* --- housekeeping ------------------------------------------------------------------------- */
 
@@ -193,6 +215,10 @@ typedef struct {
     uint32_t runs_merged, runs_removed, pages_expired, orphans, entries_expired;
     uint64_t bytes_freed;
 } lm_gc_report;
+/* Entries (kept ones too if `kept`) and automatic pages not used for so long; their bytes
+ * are gone when this returns.  *out may be NULL. */
+lm_status lm_store_clear(lm_store *s, uint64_t older_seconds, bool kept, lm_gc_report *out,
+                         lm_error *err) LM_NODISCARD;
 /* Expiry, dead bytes, what crashes left, merging of small runs. */
 lm_status lm_store_gc(lm_store *s, lm_gc_report *out, lm_error *err) LM_NODISCARD;
 

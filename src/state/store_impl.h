@@ -110,6 +110,34 @@ lm_status lm_store_write_run(lm_store *s, const lm_run_page *pages, size_t n, lm
 lm_status lm_store_index_entry(lm_store *s, const char *file, const lm_entry *e, uint64_t n_bytes,
                                uint64_t used, bool forget, uint32_t *missing, lm_error *err) LM_NODISCARD;
 
+/* Names the entry: index, file, index again (the drawing in put.c).  `whole`: every page
+ * must be there.  Fills serial and created. */
+lm_status lm_store_commit_entry(lm_store *s, lm_entry *e, bool whole, uint64_t *n_bytes,
+                                lm_error *err) LM_NODISCARD;
+
+/* --- private.c: pages that serve one entry alone, written batch by batch within one job */
+typedef struct {
+    lm_store *s;
+    lm_entry *e;        /* its groups' geometry, root and counts are set; places are filled here */
+    lm_digest *names;   /* [n_groups][n_pages] */
+    lm_run_page *pages; /* of the batch; their bytes are ours */
+    size_t n, cap;
+    uint64_t bytes;
+} lm_private;
+/* Makes salt, roots and names for e's tokens, and room for its pages. */
+lm_status lm_private_open(lm_private *p, lm_store *s, lm_entry *e, const char *what,
+                          lm_error *err) LM_NODISCARD;
+/* Page i of group g; adopts `bytes` (lm_new()) in any case. */
+lm_status lm_private_add(lm_private *p, uint32_t g, uint32_t i, uint8_t *bytes, lm_error *err) LM_NODISCARD;
+/* Writes what is left and names the entry. */
+lm_status lm_private_commit(lm_private *p, lm_error *err) LM_NODISCARD;
+/* Frees; after a failure removes what was written.  Fine on a zeroed one. */
+void lm_private_close(lm_private *p, bool failed);
+/* Private pages without an entry, within the writer lock. */
+lm_status lm_private_sweep(lm_store *s, uint64_t *freed, lm_error *err) LM_NODISCARD;
+/* LM_ERR_USAGE when there is an entry of that name. */
+lm_status lm_store_must_be_new(lm_store *s, const char *name, lm_error *err) LM_NODISCARD;
+
 /* --- evict.c, gc.c (all within the writer lock, on the disk thread) */
 /* Bytes of everything in the folder, by the index and the index's own files. */
 lm_status lm_store_usage(lm_store *s, lm_index *x, uint64_t *bytes, lm_error *err) LM_NODISCARD;

@@ -350,7 +350,7 @@ static void shared_pages_outlive_one_of_their_users(void **state)
     assert_int_equal(lite_find(store, &b), 192);
     assert_int_equal(lite_find(store, &a), 144);
     /* What an entry's conversation went on to, unasked, goes with it. */
-    assert_int_equal(lm_store_clear(store, 0, true, &err), LM_OK);
+    assert_int_equal(lm_store_clear(store, 0, true, NULL, &err), LM_OK);
     lite_close(&a);
     lite_open(&a, 31, 96, 1);
     lite_session more;
@@ -533,7 +533,7 @@ static void the_index_is_rebuilt_from_the_files_alone(void **state)
     assert_int_equal(lite_wake(store, &a, "kept", 300, NULL, &err), 300);
     assert_int_equal(lite_find(store, &b), 320);
     /* And the entry's pages are pinned again. */
-    assert_int_equal(lm_store_clear(store, 0, false, &err), LM_OK);
+    assert_int_equal(lm_store_clear(store, 0, false, NULL, &err), LM_OK);
     assert_int_equal(lite_wake(store, &a, "kept", 300, NULL, &err), 300);
     assert_int_equal(lite_find(store, &b), 0);
     lite_close(&a);

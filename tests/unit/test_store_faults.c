@@ -27,8 +27,9 @@
 #include "state/store.h"
 #include "support/state_lite.h"
 
-enum { BIG = 64 << 20, OLD = 200, NEW = 330, SMALL_BUDGET = 1400 << 10 };
+enum { BIG = 64 << 20, OLD = 200, NEW = 330, REAL = 70, SMALL_BUDGET = 1400 << 10 };
 static char folder[128];
+static char bundle[160]; /* "talk" of OLD tokens */
 
 /* --- SQLite's own system calls are failpoints too ---------------------------------------- */
 
@@ -87,6 +88,53 @@ static void free_sessions(void)
     lite_close(&other_s);
 }
 
+/* One page and a bit in bf16, as a model leaves them: "real", to be recoded. */
+static void real_sleep(lm_store *s)
+{
+    static const lm_cache_group shape = { 2, 1, 32, 32, 0 };
+    static uint8_t page[2][2 * (32 + 32) * 64 * 2];
+    static int32_t tokens[REAL];
+    const uint8_t *pages[2] = { page[0], page[1] };
+    lm_error err = { 0 };
+    lm_space space;
+    lm_state_id id = { .n_layers = 2 };
+    lm_geometry g = lm_geometry_of(0, &shape, LM_KV_BF16);
+    assert_int_equal(g.page_bytes, sizeof page[0]);
+    state_lite_model(&id.model, 9);
+    assert_int_equal(lm_space_init(&space, &id.model, &g, 1, NULL, 0, &err), LM_OK);
+    state_lite_tokens(77, tokens, REAL);
+    for (size_t i = 0; i < sizeof page[0] / 2; i++) /* bf16 between 1 and 2 */
+        page[0][2 * i + 1] = page[1][2 * i + 1] = 0x3f, page[0][2 * i] = page[1][2 * i] = 0x80 | (i & 63);
+    lm_sleep e = { .name = "real",
+                   .flags = LM_ENTRY_KEPT,
+                   .id = &id,
+                   .space = &space,
+                   .tokens = tokens,
+                   .n_tokens = REAL,
+                   .pages = { pages } };
+    assert_int_equal(lm_store_sleep(s, &e, NULL, &err), LM_OK);
+}
+
+/* Whole or not there: tokens of the entry that mount and are good. */
+static uint32_t real_tokens(lm_store *s, const char *name)
+{
+    lm_error err = { 0 };
+    lm_entry *e = NULL;
+    lm_mount *m = NULL;
+    lm_status status = lm_store_entry(s, name, &e, &err);
+    if (status == LM_ERR_NOT_FOUND)
+        return 0;
+    assert_int_equal(status, LM_OK);
+    assert_int_equal(lm_store_mount(s, e, REAL, &m, &err), LM_OK);
+    assert_non_null(m);
+    uint32_t n = lm_mount_n_tokens(m);
+    for (uint32_t i = 0; i < lm_mount_n_pages(m); i++)
+        assert_int_equal(lm_mount_verify(m, 0, i, &err), LM_OK);
+    lm_mount_close(m);
+    lm_entry_free(e);
+    return n;
+}
+
 /* The store as it is before each kill: "talk" with OLD tokens, "other", automatic pages. */
 static void prepare(void)
 {
@@ -103,11 +151,15 @@ static void prepare(void)
         lm_store_flush(s);
         lite_close(&l);
     }
+    real_sleep(s);
+    (void)snprintf(bundle, sizeof bundle, "%s.bundle", folder);
+    assert_int_equal(lm_store_export(s, "talk", bundle, NULL, &err), LM_OK);
     lm_store_close(s);
 }
 
-typedef enum { SLEEP, PUT, GC, FORK, REMOVE, EVICT, REBUILD, N_WORKS } work;
-static const char *const work_names[] = { "sleep", "put", "gc", "fork", "remove", "evict", "rebuild" };
+typedef enum { SLEEP, PUT, GC, FORK, REMOVE, EVICT, REBUILD, IMPORT, RECODE, N_WORKS } work;
+static const char *const work_names[] = { "sleep", "put",     "gc",     "fork",  "remove",
+                                          "evict", "rebuild", "import", "recode" };
 
 /* LM_OK, or how the work failed; a store that cannot be opened counts as failed. */
 static lm_status do_work(work w)
@@ -132,6 +184,8 @@ static lm_status do_work(work w)
     case GC: status = lm_store_gc(s, NULL, &err); break;
     case FORK: status = lm_store_fork(s, "talk", "copy", &err); break;
     case REMOVE: status = lm_store_remove(s, "talk", &err); break;
+    case IMPORT: status = lm_store_import(s, bundle, "brought", NULL, NULL, &err); break;
+    case RECODE: status = lm_store_recode(s, "real", "recoded", "q8", NULL, &err); break;
     default: break;
     }
     if (status != LM_OK && err.text[0] == 0)
@@ -171,6 +225,11 @@ static void check_after(work w, bool may_be_new, bool must_be_new)
     if (must_be_new && w == FORK)
         assert_int_equal(woken, OLD);
     assert_true(woken == OLD || woken == UINT32_MAX);
+    woken = lite_wake(s, &old_s, "brought", OLD, &n, &err);
+    assert_true(woken == OLD || (woken == UINT32_MAX && !(must_be_new && w == IMPORT)));
+    assert_int_equal(real_tokens(s, "real"), REAL);
+    n = real_tokens(s, "recoded");
+    assert_true(n == REAL || (n == 0 && !(must_be_new && w == RECODE)));
     uint32_t found = lite_find(s, &auto_s);
     assert_true(found <= 320);
     if (w != EVICT)
@@ -180,6 +239,13 @@ static void check_after(work w, bool may_be_new, bool must_be_new)
     assert_int_equal(lm_store_gc(s, &gc, &err), LM_OK);
     assert_int_equal(lm_store_gc(s, &gc, &err), LM_OK);
     assert_int_equal(gc.orphans, 0);
+    /* No private page is left without its entry. */
+    lm_store_stats t;
+    assert_int_equal(lm_store_get_stats(s, &t, &err), LM_OK);
+    uint64_t pages = t.index.pages;
+    assert_int_equal(lm_store_sweep_private(s, &err), LM_OK);
+    assert_int_equal(lm_store_get_stats(s, &t, &err), LM_OK);
+    assert_int_equal(t.index.pages, pages);
     lm_store_close(s);
 }
 
@@ -244,6 +310,7 @@ static int teardown_template(void **state)
     free_sessions();
     state_lite_remove(folder);
     state_lite_remove(template_folder);
+    (void)unlink(bundle);
     return 0;
 }
 
