@@ -243,7 +243,7 @@ static lm_status tell_checked(cli *c, const lm_state_checked *s, lm_error *err)
     if (bad == 0 && s->missing_pages == 0)
         return LM_OK;
     lm_hint(err, "what is missing is computed again from the tokens when it is needed");
-    return lm_fail(err, LM_ERR_STATE, "%u files or pages are damaged, %u pages of sessions are missing", bad,
+    return lm_fail(err, LM_ERR_STATE, "damaged files and pages: %u; missing pages of sessions: %u", bad,
                    s->missing_pages);
 }
 

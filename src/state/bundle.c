@@ -164,7 +164,8 @@ lm_status lm_bundle_read(lm_bundle_pull pull, void *ctx, const lm_bundle_sink *s
 static lm_status zstd_failed(size_t code, lm_error *err)
 {
     bool memory = ZSTD_getErrorCode(code) == ZSTD_error_memory_allocation;
-    return lm_fail(err, memory ? LM_ERR_NOMEM : LM_ERR_STATE, "zstd: %s", ZSTD_getErrorName(code));
+    return lm_fail(err, memory ? LM_ERR_NOMEM : LM_ERR_STATE, "not a whole bundle: zstd says '%s'",
+                   ZSTD_getErrorName(code));
 }
 
 typedef struct {

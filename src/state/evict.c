@@ -95,6 +95,10 @@ static lm_status release_bytes(lm_store *s, const lm_run_row *run, const lm_page
     }
     if (rewrite) {
         LM_TRY(lm_store_copy_runs(s, run, 1, &done, err));
+        /* Both copies did not fit for a moment: other pages make way, if any may. */
+        if (!done && lm_store_make_room(s, run->live_bytes + run->n_live * (uint64_t)LM_STORE_PAGE_ALIGN, 0,
+                                        "a run without removed pages", NULL) == LM_OK)
+            LM_TRY(lm_store_copy_runs(s, run, 1, &done, err));
         *freed += done ? sum : 0;
         if (!done)
             return lm_fail(err, LM_ERR_NOSPACE, "no room to write a run anew without removed pages");

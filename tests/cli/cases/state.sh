@@ -1,0 +1,53 @@
+# What 'lemma state' does besides listing: sleep, wake, fold, recode, bundles, housekeeping.
+state() { echo "\$ lemma state $*"; "$LEMMA" state "$@" --backend ref --state-dir here 2>&1; local s=$?; [ $s = 0 ] || echo "[$s]"; }
+plain_state() { echo "\$ lemma state $*"; "$LEMMA" state "$@" --state-dir here 2>&1; local s=$?; [ $s = 0 ] || echo "[$s]"; }
+figures() { grep -E '"(tokens|mounted_tokens|computed_tokens|pages_written|sessions|bad_pages|verified|sessions_removed|kept_pages|parent|tail)"'; }
+mkdir -m 700 here
+head -c 900 "$SRC/README.md" >text
+state sleep tale -f text -m "$FABLE" --json | figures
+state sleep tale -f text -m "$FABLE" | sed 's|/.*/fable|FABLE|'
+state sleep ids --tokens 1,2,3 -m "$FABLE" --json | figures
+state wake tale -m "$FABLE" --json | figures
+state wake tale -m "$FABLE" --at 70 --json | figures
+# Another cache format: a session of its own, which says so.
+plain_state recode tale small --kv q8 --json | figures
+"$LEMMA" state show small --state-dir here | grep -E '^(kv|recoded|alone|parent)'
+plain_state recode tale small2 --kv f32
+# To another machine: goes on there without a prefill, and serves itself alone until verified.
+plain_state export tale tale.lemma --json | figures
+plain_state export tale tale.lemma
+plain_state import tale.lemma
+"$LEMMA" state import tale.lemma --state-dir there --json | figures
+"$LEMMA" run "$FABLE" --backend ref --state-dir there --session tale -n 1 --json | grep -E '"(prompt|cached)_tokens"'
+"$LEMMA" run "$FABLE" --backend ref --state-dir there -f text -n 1 --json 2>/dev/null | grep -E '"(prompt|cached)_tokens"'
+"$LEMMA" state import tale.lemma trusted --verify -m "$FABLE" --backend ref --state-dir there2 --json | figures
+"$LEMMA" run "$FABLE" --backend ref --state-dir there2 -f text -n 1 --json 2>/dev/null | grep -E '"(prompt|cached)_tokens"'
+# A fold: the summary and the end; the old one stays.
+echo "A readme, in short." >summary
+state fold tale folded --summary summary -m "$FABLE" --tail 50 --json | figures
+"$LEMMA" state show folded --state-dir here | grep -E '^(parent|folded)'
+# A bundle that is none.
+for f in "$SRC"/tests/bad/bundle/*; do
+    plain_state import "$f" | sed "s|$SRC/||"
+done
+# Housekeeping.
+plain_state stats --json | figures
+plain_state fsck --json | figures
+big=$(ls -S here/runs/* | head -1)
+printf 'XYZ' | dd of="$big" bs=1 seek=$(($(stat -c %s "$big") / 2)) conv=notrunc status=none
+plain_state fsck | grep -vE '^(runs|pages|missing)'
+rm -f here/index.db*
+plain_state fsck --rebuild --json 2>/dev/null | figures
+plain_state clear
+plain_state clear --older soon
+plain_state clear --older 3d --json | figures
+plain_state clear --all --json | figures
+plain_state ls
+ls here/runs here/entries
+# Refused.
+plain_state show tale --at 3
+plain_state ls -m x
+plain_state wake tale
+plain_state fold a b
+plain_state import tale.lemma --verify
+plain_state recode a b
