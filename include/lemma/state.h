@@ -293,7 +293,8 @@ typedef struct {
 LM_API lm_status lm_state_export(lm_store *s, const char *name, const char *path, lm_bundle_result *out,
                                  lm_error *err);
 /* A session from such a file, under its own name or `new_name` (not NULL), which must be
- * free.  Its pages serve it alone, until lm_session_verify() has recomputed them.
+ * free.  Its pages serve it alone, until lm_state_verify() (lemma/interchange.h) has computed
+ * it again.
  * LM_ERR_STATE, TRUNCATED, UNSUPPORTED: the file; LM_ERR_NOSPACE has both sizes. */
 LM_API lm_status lm_state_import(lm_store *s, const char *path, const char *new_name, lm_bundle_result *out,
                                  lm_error *err);
@@ -301,11 +302,6 @@ LM_API lm_status lm_state_import(lm_store *s, const char *path, const char *new_
  * itself alone: a model that computes in that format would have other numbers. */
 LM_API lm_status lm_state_recode(lm_store *s, const char *name, const char *new_name, const char *format,
                                  lm_bundle_result *out, lm_error *err);
-/* Computes the session `name` again in `s`, from its tokens alone, and compares.  Equal: its
- * pages become the store's own, for everybody.  LM_ERR_MISMATCH names the first difference;
- * then nothing in the store changed, and `s` has the recomputed session. */
-LM_API lm_status lm_session_verify(lm_session *s, lm_store *store, const char *name, lm_error *err);
-
 #ifdef __cplusplus
 }
 #endif

@@ -63,7 +63,7 @@ const verb cli_verbs[VERB_COUNT] = {
       { "ls", "show NAME [--messages]", "sleep NAME --tokens LIST | -f FILE -m PACK",
         "wake NAME -m PACK [--at N]", "fork NAME NEW", "fold NAME NEW --summary FILE -m PACK [--tail N]",
         "recode NAME NEW --kv FORMAT", "export NAME FILE", "import FILE [NAME] [--verify -m PACK]", "rm NAME",
-        "clear --older AGE | --all", "gc", "fsck [--rebuild]", "stats" },
+        "clear --older AGE | --all", "gc", "fsck [--rebuild]", "analyse NAME [-m PACK]", "stats" },
       "sessions at rest: list, describe, wake, fork, fold, move and remove them",
       false },
     { VERB_DOCTOR, "doctor", { "[options]" }, "show what this machine offers and what is missing", false },

@@ -87,13 +87,17 @@ lm_status state_sleep(cli *c, lm_store *store, const char *const *word, lm_error
     bool there = false;
     if ((cli_text(&c->args, OPT_TOKENS) != NULL) == (cli_text(&c->args, OPT_FILE) != NULL))
         return lm_fail(err, LM_ERR_USAGE, "'lemma state sleep' needs either --tokens or --file");
-    (void)lm_state_show(store, word[0], is_there, &there, &own);
+    lm_status st = lm_state_show(store, word[0], is_there, &there, &own);
+    if (st != LM_OK && st != LM_ERR_NOT_FOUND) {
+        *err = own; /* a damaged one is not written over either */
+        return st;
+    }
     if (there) {
         lm_hint(err, "lemma run --session goes on in it; lemma state rm removes it");
         return lm_fail(err, LM_ERR_USAGE, "there is a session '%s' already", lm_quoted_z(&q, word[0]));
     }
     LM_TRY(lm_state_take(store, word[0], &hold, err));
-    lm_status st = open_session(c, &s, err);
+    st = open_session(c, &s, err);
     if (st == LM_OK)
         st = lm_model_remember(c->model, store, err);
     if (st == LM_OK)
@@ -181,11 +185,15 @@ lm_status state_fold(cli *c, lm_store *store, const char *const *word, lm_error 
     bool there = false;
     if (cli_text(&c->args, OPT_SUMMARY) == NULL)
         return lm_fail(err, LM_ERR_USAGE, "'lemma state fold' needs --summary");
-    (void)lm_state_show(store, word[1], is_there, &there, &own);
+    lm_status st = lm_state_show(store, word[1], is_there, &there, &own);
+    if (st != LM_OK && st != LM_ERR_NOT_FOUND) {
+        *err = own;
+        return st;
+    }
     if (there)
         return lm_fail(err, LM_ERR_USAGE, "there is a session '%s' already", lm_quoted_z(&q, word[1]));
     LM_TRY(lm_state_take(store, word[1], &hold, err));
-    lm_status st = open_session(c, &s, err);
+    st = open_session(c, &s, err);
     if (st == LM_OK)
         st = fold(c, s, store, word, err);
     close_session(s);
@@ -198,9 +206,17 @@ lm_status state_fold(cli *c, lm_store *store, const char *const *word, lm_error 
 lm_status state_verify(cli *c, lm_store *store, const char *name, lm_error *err)
 {
     lm_session *s = NULL;
+    lm_verify_result v;
+    lm_quoted_buf q;
     lm_status st = open_session(c, &s, err);
-    if (st == LM_OK)
-        st = lm_session_verify(s, store, name, err);
     close_session(s);
-    return st;
+    LM_TRY(st);
+    LM_TRY(lm_state_verify(store, name, c->model, &v, err));
+    if (v.equal)
+        return LM_OK;
+    lm_hint(err, "it is there and goes on, but its pages serve it alone");
+    return lm_fail(
+        err, LM_ERR_MISMATCH,
+        "session '%s', computed again, has other numbers from token %u, layer %u on (difference %.2g)",
+        lm_quoted_z(&q, name), v.position, v.layer, v.largest);
 }

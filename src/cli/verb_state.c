@@ -313,6 +313,24 @@ static lm_status recode(cli *c, lm_store *store, const char *const *word, lm_err
     return state_tell(c, bundle_json(&r), err);
 }
 
+static lm_status analyse(cli *c, lm_store *store, const char *const *word, lm_error *err)
+{
+    const char *pack = cli_text(&c->args, OPT_MODEL);
+    char *text = NULL;
+    lm_model_options o;
+    if (pack != NULL) { /* says which layer is which, where they are not alike */
+        LM_TRY(cli_model_options(c, &o, err));
+        LM_TRY(cli_open_model(c, pack, &o, err));
+    }
+    bool json = cli_flag(&c->args, OPT_JSON);
+    LM_TRY(lm_state_analyse(store, word[0], c->model, json ? &text : NULL, json ? NULL : &text, err));
+    out_z(text);
+    if (*text == '\0' || text[strlen(text) - 1] != '\n')
+        out_z("\n");
+    lm_give_back(text);
+    return LM_OK;
+}
+
 static lm_status list_it(cli *c, lm_store *store, const char *const *word, lm_error *err)
 {
     (void)word;
@@ -346,6 +364,7 @@ static const form forms[] = {
     { "clear", 0, 0, { NULL }, clear, OPTION(OPT_OLDER) | OPTION(OPT_ALL), false },
     { "gc", 0, 0, { NULL }, collect, 0, false },
     { "fsck", 0, 0, { NULL }, check, OPTION(OPT_REBUILD), false },
+    { "analyse", 1, 1, { a_session }, analyse, 0, true },
     { "stats", 0, 0, { NULL }, stats, 0, false },
 };
 
@@ -360,7 +379,7 @@ static lm_status choose(const char *what, const form **out, lm_error *err)
     lm_hint(err, "'lemma help state' shows the forms");
     return lm_fail(err, LM_ERR_USAGE,
                    "'lemma state' needs ls, show, sleep, wake, fork, fold, recode, export, "
-                   "import, rm, clear, gc, fsck or stats%s%s",
+                   "import, rm, clear, gc, fsck, analyse or stats%s%s",
                    what != NULL ? ", not " : "", what != NULL ? lm_quoted_z(&q, what) : "");
 }
 

@@ -350,7 +350,8 @@ static lm_status verify(lm_store *store, const lm_entry *e, lm_session *imported
     o.labels = e->labels;
     o.metadata = e->metadata;
     o.parent = e->parent;
-    return lm_session_sleep(computed, store, e->name, &o, NULL, err);
+    LM_TRY(lm_session_sleep(computed, store, e->name, &o, NULL, err));
+    return lm_store_sweep_private(store, err);
 }
 
 lm_status lm_state_verify(lm_store *store, const char *name, lm_model *m, lm_verify_result *out,

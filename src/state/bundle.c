@@ -293,7 +293,6 @@ static lm_status pack_all(packer *p, lm_mount *m, lm_entry *e, lm_error *err)
     size_t n = 0;
     header h = { .version = VERSION, .endian = ENDIAN };
     /* Where its pages lie, and under which names, is this store's affair. */
-    memset(e->salt, 0, sizeof e->salt);
     for (uint32_t g = 0; g < e->n_groups; g++) {
         memset(&e->groups[g].root, 0, sizeof e->groups[g].root);
         memset(e->groups[g].pages, 0,

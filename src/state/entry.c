@@ -137,12 +137,6 @@ lm_status lm_entry_check(const lm_entry *e, lm_error *err)
     return LM_OK;
 }
 
-bool lm_entry_salted(const lm_entry *e)
-{
-    static const uint8_t none[sizeof e->salt];
-    return memcmp(e->salt, none, sizeof none) != 0;
-}
-
 static void add_section(lm_str *b, header *h, const char *tag, const void *bytes, size_t n)
 {
     static const char zeros[8];
@@ -222,8 +216,6 @@ lm_status lm_entry_encode(const lm_entry *e, uint8_t **out, size_t *n, lm_error 
     add_section(&b, &h, "messages", e->messages, strlen(e->messages) + 1);
     add_section(&b, &h, "parent", e->parent, strlen(e->parent) + 1);
     add_section(&b, &h, "identity", &e->id, sizeof e->id);
-    if (lm_entry_salted(e))
-        add_section(&b, &h, "salt", e->salt, sizeof e->salt);
     add_section(&b, &h, "tokens", e->tokens, e->n_tokens * sizeof *e->tokens);
     add_section(&b, &h, "sampler", e->sampler, e->n_sampler);
     add_section(&b, &h, "logits", e->logits, e->n_logits * sizeof *e->logits);
@@ -315,24 +307,9 @@ static lm_status check_header(const uint8_t *bytes, size_t n, header *h, lm_erro
     return LM_OK;
 }
 
-/* SALT may be missing. */
-enum {
-    NAME,
-    TITLE,
-    LABELS,
-    METADATA,
-    MESSAGES,
-    PARENT,
-    IDENTITY,
-    TOKENS,
-    SAMPLER,
-    LOGITS,
-    RUNS,
-    SALT,
-    N_TAGS
-};
+enum { NAME, TITLE, LABELS, METADATA, MESSAGES, PARENT, IDENTITY, TOKENS, SAMPLER, LOGITS, RUNS, N_TAGS };
 static const char *const tags[N_TAGS] = { "name",     "title",  "labels",  "metadata", "messages", "parent",
-                                          "identity", "tokens", "sampler", "logits",   "runs",     "salt" };
+                                          "identity", "tokens", "sampler", "logits",   "runs" };
 
 /* Finds every section once; groups in their order. */
 static lm_status find_sections(const uint8_t *bytes, size_t n, const header *h, span *found, span *groups,
@@ -363,7 +340,7 @@ static lm_status find_sections(const uint8_t *bytes, size_t n, const header *h, 
             return lm_fail(err, LM_ERR_STATE, "section %u of an entry is unknown or there twice", i);
     }
     for (int k = 0; k < N_TAGS; k++)
-        if (!found[k].at && k != SALT)
+        if (!found[k].at)
             return lm_fail(err, LM_ERR_STATE, "an entry file has no section \"%s\"", tags[k]);
     if (at != n)
         return lm_fail(err, LM_ERR_STATE, "an entry file has %" PRIu64 " bytes behind its sections", n - at);
@@ -394,11 +371,6 @@ static lm_status decode(lm_entry *e, size_t n, lm_error *err) /* long: one check
                        "an entry file has %zu bytes of identity, %zu of tokens, %zu of logits", f[IDENTITY].n,
                        f[TOKENS].n, f[LOGITS].n);
     memcpy(&e->id, f[IDENTITY].at, sizeof e->id);
-    if (f[SALT].at && f[SALT].n != sizeof e->salt)
-        return lm_fail(err, LM_ERR_STATE, "an entry file has a salt of %zu bytes, allowed are %zu", f[SALT].n,
-                       sizeof e->salt);
-    if (f[SALT].at)
-        memcpy(e->salt, f[SALT].at, sizeof e->salt);
     const struct {
         char *s;
         size_t n;

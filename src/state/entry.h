@@ -18,7 +18,7 @@ enum {
     LM_ENTRY_KEPT = 1,     /* a person named it: never evicted (S9) */
     LM_ENTRY_IMPORTED = 2, /* its pages serve it alone */
     LM_ENTRY_FOLDED = 4,   /* made from a summary and a tail */
-    LM_ENTRY_RECODED = 8,  /* its pages were computed in another cache format */
+    LM_ENTRY_RECODED = 8,  /* imported from this store, in another cache format */
     LM_ENTRY_FLAGS = 15
 };
 
@@ -84,9 +84,6 @@ typedef struct {
      * look into. */
     const char *name, *title, *labels, *metadata, *messages, *parent;
     lm_state_id id;
-    /* Not zeros: its pages stand under names of its own, which no search for tokens finds:
-     * the roots are those of lm_space_init() with this salt (S9). */
-    uint8_t salt[16];
     const int32_t *tokens;
     uint32_t n_tokens, n_groups;
     lm_entry_group groups[LM_STATE_GROUPS];
@@ -104,7 +101,6 @@ lm_status lm_entry_encode(const lm_entry *e, uint8_t **out, size_t *n, lm_error 
 /* Adopts `bytes` (of lm_new()) in any case.  Gives *out. */
 lm_status lm_entry_decode(uint8_t *bytes, size_t n, lm_entry **out, lm_error *err) LM_NODISCARD;
 void lm_entry_free(lm_entry *e); /* NULL is fine */
-bool lm_entry_salted(const lm_entry *e);
 
 /* Names never become paths (T4): the file is called by the hash of the name. */
 enum { LM_ENTRY_FILE = 69 }; /* 64 hex digits, ".ent", NUL */

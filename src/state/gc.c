@@ -231,11 +231,28 @@ static lm_status expire_entries(lm_store *s, uint64_t before, bool kept, lm_gc_r
     return status;
 }
 
+/* Damaged entries, which the index does not know. */
+static lm_status remove_strays(lm_store *s, lm_gc_report *report, lm_error *err)
+{
+    char **names = NULL;
+    size_t n = 0;
+    lm_status status = lm_store_names(s->entries, &names, &n, err);
+    for (size_t i = 0; i < n && status == LM_OK; i++)
+        if (strlen(names[i]) == LM_ENTRY_FILE - 1) {
+            status = remove_entry(s, names[i], "", err);
+            report->entries_expired++;
+        }
+    lm_store_names_free(names, n);
+    return status;
+}
+
 static lm_status run_clear(lm_store *s, lm_job *j, lm_error *err)
 {
     gc_job *w = (gc_job *)(void *)j;
     uint64_t now = lm_store_now(), before = w->older > now ? 1 : now - w->older + (w->older == 0);
     LM_TRY(expire_entries(s, before, w->kept, &w->report, err));
+    if (w->older == 0 && w->kept)
+        LM_TRY(remove_strays(s, &w->report, err));
     LM_TRY(expire_pages(s, before, true, &w->report, err));
     return lm_index_scrub(s->writer, err);
 }

@@ -1,7 +1,7 @@
 /* state/private.c - pages that serve one entry alone (S9): of bundles and recoded entries.
  *
- * They stand under roots made with a salt of the entry's own, so no search for tokens
- * finds them, and what a session computes on top of them stays as private.  Everything is
+ * They stand under roots made with random bytes, so no search for tokens finds them; their
+ * entry knows the roots, and what a session computes on top of them stays under these.  Everything is
  * one job of the disk thread: runs of a bounded size, then the entry by the path that every
  * sleep takes.  A crash leaves the old state and pages without an entry, which the next
  * collection removes. */
@@ -53,13 +53,14 @@ lm_status lm_private_open(lm_private *p, lm_store *s, lm_entry *e, const char *w
 {
     lm_geometry groups[LM_STATE_GROUPS];
     lm_space space;
+    uint8_t salt[16];
     uint64_t bytes;
     size_t n;
     *p = (lm_private){ .s = s, .e = e };
     for (uint32_t g = 0; g < e->n_groups; g++)
         groups[g] = e->groups[g].geometry;
-    LM_TRY(lm_io_random(e->salt, sizeof e->salt, err));
-    LM_TRY(lm_space_init(&space, &e->id.model, groups, e->n_groups, e->salt, sizeof e->salt, err));
+    LM_TRY(lm_io_random(salt, sizeof salt, err));
+    LM_TRY(lm_space_init(&space, &e->id.model, groups, e->n_groups, salt, sizeof salt, err));
     LM_TRY(room_for(e, &bytes, &n, err));
     bytes += (uint64_t)e->n_tokens * 4 + (uint64_t)e->n_logits * 4 + e->n_sampler + strlen(e->messages) +
              strlen(e->metadata) + strlen(e->labels) + (uint64_t)n * 64 + 16384;

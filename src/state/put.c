@@ -480,8 +480,6 @@ static lm_status fill_sleep(sleep_job *w, const lm_sleep *e, lm_error *err)
     w->e.n_tokens = e->n_tokens;
     w->e.n_sampler = e->n_sampler;
     w->e.n_logits = e->n_logits;
-    if (e->salt)
-        memcpy(w->e.salt, e->salt, sizeof w->e.salt);
     LM_TRY(copy_text(e->name, &w->e.name, err));
     LM_TRY(copy_text(e->title, &w->e.title, err));
     LM_TRY(copy_text(e->labels, &w->e.labels, err));

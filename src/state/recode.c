@@ -111,7 +111,8 @@ static lm_status recode(lm_store *s, const recode_job *w, lm_entry *e, lm_error 
     if (status == LM_OK) {
         memset(e->id.cache, 0, sizeof e->id.cache);
         memcpy(e->id.cache, lm_kv_name(w->format), strlen(lm_kv_name(w->format)));
-        e->flags = (e->flags & ~(uint32_t)LM_ENTRY_FOLDED) | LM_ENTRY_KEPT | LM_ENTRY_RECODED;
+        e->flags =
+            (e->flags & ~(uint32_t)LM_ENTRY_FOLDED) | LM_ENTRY_KEPT | LM_ENTRY_IMPORTED | LM_ENTRY_RECODED;
         e->parent = w->name;
         e->name = w->new_name;
         status = lm_private_open(&p, s, e, "a recoded session", err);

@@ -142,7 +142,6 @@ typedef struct {
     size_t n_sampler;
     const float *logits;
     uint32_t n_logits;
-    const uint8_t *salt; /* [16] of lm_entry, when `space` is made with it; NULL: none */
 } lm_sleep;
 
 typedef struct {

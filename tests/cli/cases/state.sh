@@ -38,6 +38,9 @@ printf 'XYZ' | dd of="$big" bs=1 seek=$(($(stat -c %s "$big") / 2)) conv=notrunc
 plain_state fsck | grep -vE '^(runs|pages|missing)'
 rm -f here/index.db*
 plain_state fsck --rebuild --json 2>/dev/null | figures
+# A damaged session is told, is not written over, and goes with the rest.
+printf 'X' | dd of="$(ls here/entries/* | head -1)" bs=1 seek=100 conv=notrunc status=none
+plain_state fsck 2>&1 | grep -E '^(bad_sessions|lemma: an entry)'
 plain_state clear
 plain_state clear --older soon
 plain_state clear --older 3d --json | figures
@@ -51,3 +54,7 @@ plain_state wake tale
 plain_state fold a b
 plain_state import tale.lemma --verify
 plain_state recode a b
+# The figures of SPEC 9.3, as lines and as JSON.
+plain_state sleep short --tokens 5,6,7,8,9,10,11,12 -m "$FABLE" --backend ref >/dev/null
+plain_state analyse short | head -3 | cut -d' ' -f1
+plain_state analyse short --json | grep -cE '"(analysis|sami)"'
