@@ -1,9 +1,9 @@
 /* Linears of the CPU backend alone, against the machine's limits.
  *
- *   bench_linear [-f FORMAT] [-i ISA] [-s SHAPE] [-n TOKENS] [-t THREADS] [-r ROUNDS] [-m MEGABYTES] [-c]
+ *   bench_linear [-f FORMAT] [-i ISA] [-s SHAPE] [-n TOKENS] [-t THREADS] [-r ROUNDS] [-m MEGABYTES] [-c] [-p]
  *
  * -c takes the time of the processor instead of the clock's, for machines with
- * other work; it needs -t 1.
+ * other work; it needs -t 1.  -p works on a prepared copy of the weights.
  *
  * One token: bytes of weights per second as a share of a read probe over the
  * same bytes by the same threads, taken in turn.  Many tokens: operations per
@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "backend/cpu/linear.h"
+#include "backend/cpu/panels.h"
 #include "base/mem.h"
 
 enum { MAX_MATRICES = 512, MAX_THREADS = 64, MAX_ROUNDS = 99 };
@@ -212,11 +212,36 @@ static void add(const lm_quant *q, uint32_t rows, uint32_t cols)
         widest = rows;
 }
 
+/* Panels of all matrices, one after the other, in the place of the weights. */
+static void prepare(void)
+{
+    static lm_panels panels[MAX_MATRICES];
+    static _Atomic uint32_t bad;
+    uint8_t *from = weights, *to;
+    n_bytes = 0;
+    for (unsigned i = 0; i < n_matrices; i++)
+        n_bytes += lm_panel_bytes(matrices[i].quant, matrices[i].cols) * ((matrices[i].rows + 15) / 16);
+    to = weights = memory(n_bytes);
+    for (unsigned i = 0; i < n_matrices; i++) {
+        lm_matrix *m = &matrices[i];
+        uint32_t n = (m->rows + LM_PANEL - 1) / LM_PANEL;
+        void *tmp = memory(lm_panel_scratch(m->cols));
+        uint8_t *state = memory(n);
+        memset(state, 1, n); /* good */
+        panels[i] = (lm_panels){ .data = to, .bytes = lm_panel_bytes(m->quant, m->cols), .bad = &bad };
+        panels[i].state = (_Atomic uint8_t *)state;
+        for (uint32_t p = 0; p < n; p++, to += panels[i].bytes)
+            lm_panel_make(m, p, to, tmp);
+        lm_free(tmp);
+        m->panels = &panels[i];
+    }
+    lm_free(from);
+}
+
 static void usage(void)
 {
-    fprintf(
-        stderr,
-        "bench_linear [-f FORMAT] [-i ISA] [-s SHAPE] [-n TOKENS] [-t THREADS] [-r ROUNDS] [-m MB] [-c]\n");
+    fprintf(stderr, "bench_linear [-f FORMAT] [-i ISA] [-s SHAPE] [-n TOKENS] [-t THREADS] [-r ROUNDS] [-m "
+                    "MB] [-c] [-p]\n");
     exit(2);
 }
 
@@ -225,9 +250,11 @@ int main(int argc, char **argv)
 {
     const char *format = "affine4-g64-bf16", *shape = "1b", *isa_name = "avx512";
     unsigned rounds = 9, megabytes = 300, s = 0;
-    for (int o; (o = getopt(argc, argv, "cf:i:s:n:t:r:m:")) != -1;)
+    bool prepared = false;
+    for (int o; (o = getopt(argc, argv, "cpf:i:s:n:t:r:m:")) != -1;)
         switch (o) {
         case 'c': cpu_time = true; break;
+        case 'p': prepared = true; break;
         case 'f': format = optarg; break;
         case 'i': isa_name = optarg; break;
         case 's': shape = optarg; break;
@@ -266,6 +293,8 @@ int main(int argc, char **argv)
         size_t need = linear->scratch_bytes(m, n_tokens);
         scratch_bytes = need > scratch_bytes ? need : scratch_bytes;
     }
+    if (prepared)
+        prepare();
     outputs = memory((size_t)widest * n_tokens * sizeof *outputs);
     acts[0].cols = w;
     acts[1].cols = h;
@@ -305,7 +334,8 @@ int main(int argc, char **argv)
     qsort(read, rounds, sizeof *read, by_size);
     qsort(ratio, rounds, sizeof *ratio, by_size);
     qsort(peak, rounds, sizeof *peak, by_size);
-    printf("%-18s %-5s %s t%u n%-4u", q->name, shape, isa_name, n_threads, n_tokens);
+    printf("%-18s %-5s %s t%u n%-4u%s", q->name, shape, isa_name, n_threads, n_tokens,
+           prepared ? " prepared" : "");
     if (n_tokens == 1)
         printf("%6.1f GB/s, probe %6.1f, share %5.1f %%; best %6.1f of best %6.1f, %5.1f %%\n",
                (double)n_bytes / work[rounds / 2] / 1e9, (double)n_bytes / read[rounds / 2] / 1e9,

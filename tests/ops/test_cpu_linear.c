@@ -16,6 +16,8 @@
 
 #include "backend/cpu/linear.h"
 #include "backend/cpu/linear_impl.h"
+#include "backend/cpu/panels.h"
+#include "base/hash.h"
 #include "base/mem.h"
 
 static uint64_t seed = 88172645463325252u;
@@ -101,6 +103,47 @@ static work work_new(const lm_quant *q, uint32_t rows, uint32_t cols, uint32_t t
     for (size_t i = 0; i < (size_t)tokens * cols; i++)
         k.x[i] = gauss() * (i / 32 % 5 == 4 ? 0 : (float)(1 + i / 32 % 3));
     return k;
+}
+
+/* A prepared copy of w's rows that ends where readable memory ends. */
+typedef struct {
+    lm_panels p;
+    guarded data;
+    uint64_t *sums;
+    _Atomic uint8_t *state;
+    _Atomic uint32_t bad;
+    uint32_t n;
+} copy;
+
+static void copy_make(copy *c, const lm_matrix *w)
+{
+    void *tmp = memory(lm_panel_scratch(w->cols));
+    c->n = (w->rows + LM_PANEL - 1) / LM_PANEL;
+    c->p.bytes = lm_panel_bytes(w->quant, w->cols);
+    assert_true(c->p.bytes > 0 && c->p.bytes % 64 == 0);
+    c->data = guard_new(c->n * c->p.bytes);
+    c->sums = memory(c->n * sizeof *c->sums);
+    c->state = memory(c->n);
+    memset((void *)c->state, 0, c->n);
+    c->bad = 0;
+    for (uint32_t i = 0; i < c->n; i++) {
+        uint8_t *at = c->data.at + i * c->p.bytes;
+        memset(at, 0xa5, c->p.bytes); /* whatever was there */
+        lm_panel_make(w, i, at, tmp);
+        c->sums[i] = lm_xxh64(at, c->p.bytes, 0);
+    }
+    c->p.data = c->data.at;
+    c->p.sums = c->sums;
+    c->p.state = c->state;
+    c->p.bad = &c->bad;
+    lm_free(tmp);
+}
+
+static void copy_free(copy *c)
+{
+    munmap(c->data.map, c->data.size);
+    lm_free(c->sums);
+    lm_free((void *)c->state);
 }
 
 static void work_free(work *k)
@@ -258,6 +301,73 @@ static void every_format_agrees_with_to_f32_and_gives_the_same_bits_everywhere(v
             k.compute = LM_COMPUTE_PRECISE;
             if (lm_lin_class_of(q).blocks) /* the others have one arithmetic */
                 check_work(&k);
+            work_free(&k);
+        }
+}
+
+/* y of all tokens, and of each by itself, with k->w.panels as it is. */
+static void check_against(const work *k, const lm_cpu_linear *l, const uint8_t *a, const float *want,
+                          const char *what)
+{
+    size_t bytes = (size_t)k->w.rows * k->tokens * sizeof(float);
+    float *y = memory(bytes);
+    memset(y, 0xff, bytes);
+    run(l, k, a, 0, k->w.rows, 0, k->tokens, y);
+    check_same(k, what, want, y);
+    memset(y, 0xff, bytes);
+    for (uint32_t t = 0; t < k->tokens; t++)
+        for (uint32_t r = 0; r < k->w.rows; r += 2 * LM_PANEL)
+            run(l, k, a, r, least(k->w.rows, r + 2 * LM_PANEL), t, 1, y);
+    check_same(k, what, want, y);
+    lm_free(y);
+}
+
+static void a_prepared_copy_gives_the_bits_of_the_file_also_where_it_is_damaged(void **state)
+{
+    static const struct {
+        uint32_t rows, cols, tokens;
+    } shapes[] = { { 1, 32, 1 },     { 17, 96, 2 },   { 50, 576, 7 },   { 37, 2048, 12 },
+                   { 18, 1056, 40 }, { 19, 4384, 9 }, { 130, 256, 101 } };
+    const lm_quant *q;
+    (void)state;
+    for (size_t i = 0; (q = lm_quant_at(i)) != NULL; i++)
+        for (size_t s = 0; s < LM_LEN(shapes); s++) {
+            uint32_t unit = q->block_elems, cols = (shapes[s].cols + unit - 1) / unit * unit;
+            assert_true(lm_panels_exist(q, cols) == (lm_lin_class_of(q).blocks > 0));
+            if (!lm_panels_exist(q, cols))
+                continue;
+            work k = work_new(q, shapes[s].rows, cols, shapes[s].tokens, s % 2 == 1);
+            copy c;
+            copy_make(&c, &k.w);
+            size_t bytes = (size_t)k.w.rows * k.tokens * sizeof(float);
+            float *want = memory(bytes);
+            for (int n = 0; n < LM_ISA_COUNT * 2; n++) {
+                k.compute = n % 2 ? LM_COMPUTE_PRECISE : LM_COMPUTE_FAST;
+                if (!lm_isa_has((lm_isa)(n / 2)))
+                    continue;
+                const lm_cpu_linear *l = lm_cpu_linear_find((lm_isa)(n / 2), k.compute, q, cols);
+                uint8_t *a = activations(&k, l->layout);
+                k.w.panels = NULL;
+                run(l, &k, a, 0, k.w.rows, 0, k.tokens, want);
+                k.w.panels = &c.p;
+                memset((void *)c.state, 0, c.n);
+                check_against(&k, l, a, want, "prepared");
+                assert_int_equal(c.bad, 0);
+                for (uint32_t d = 0; d < c.n; d += 2) { /* one panel at a time */
+                    uint8_t *at = c.data.at + d * c.p.bytes + draw() % c.p.bytes;
+                    *at ^= (uint8_t)(1u << draw() % 8);
+                    memset((void *)c.state, 0, c.n);
+                    check_against(&k, l, a, want, "prepared and damaged");
+                    assert_int_equal(c.bad, lm_isa_reads_panels((lm_isa)(n / 2)) ? 1 : 0);
+                    c.bad = 0;
+                    void *tmp = memory(lm_panel_scratch(cols));
+                    lm_panel_make(&k.w, d, c.data.at + d * c.p.bytes, tmp);
+                    lm_free(tmp);
+                }
+                lm_free(a);
+            }
+            lm_free(want);
+            copy_free(&c);
             work_free(&k);
         }
 }
@@ -478,6 +588,7 @@ int main(void)
         cmocka_unit_test(a_nan_among_the_activations_reaches_the_outputs),
         cmocka_unit_test(fma_without_the_instruction_rounds_once),
         cmocka_unit_test(every_format_agrees_with_to_f32_and_gives_the_same_bits_everywhere),
+        cmocka_unit_test(a_prepared_copy_gives_the_bits_of_the_file_also_where_it_is_damaged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

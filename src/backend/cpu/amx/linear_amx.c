@@ -293,6 +293,7 @@ static void amx_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint
 {
     lm_lin_class c = lm_lin_class_of(w->quant);
     kernel *mul = kernel_of(c, precise);
+    bool ready = lm_many_ready(w, row0, row1);
     size_t stride = lm_act_code_bytes(w->cols, precise);
     work k;
     cut(&k, scratch, precise);
@@ -303,7 +304,7 @@ static void amx_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint
             uint32_t rows = LM_MIN(row1 - row, (uint32_t)PANELS * LM_ROWS),
                      panels = (rows + LM_ROWS - 1) / LM_ROWS;
             for (uint32_t i = 0; i < panels; i++) {
-                lm_many_unpack(w, row + i * LM_ROWS, col, cols, &k.panels[i]);
+                lm_many_unpack(w, ready, row + i * LM_ROWS, col, cols, &k.panels[i]);
                 if (c.off)
                     take_off(k.panels[i].codes, c.off, (size_t)cols * 16);
             }
@@ -312,7 +313,7 @@ static void amx_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint
                 for (uint32_t u = t; u < LM_MIN(n, t + TOKENS); u += TILE, n_tiles++) {
                     k.tiles[n_tiles].tokens = LM_MIN(n - u, (uint32_t)TILE);
                     k.tiles[n_tiles].size = TILE;
-                    lm_many_lay(w, col, cols, x + u * stride, &k.tiles[n_tiles], precise);
+                    lm_many_lay(w, ready, col, cols, x + u * stride, &k.tiles[n_tiles], precise);
                 }
                 for (uint32_t i = 0; i < panels; i += 2)
                     two_panels(&k, mul, c, i, LM_MIN(panels - i, 2u), n_tiles, cols, col == 0,

@@ -1,5 +1,5 @@
 /* backend/cpu/avx512/linear_avx512.c - one token or many: which kernel runs. */
-#include "backend/cpu/avx512/linear_avx512.h"
+#include "backend/cpu/avx512/linear_panels.h"
 #include "backend/cpu/linear_act.h"
 
 /* Sixteen numbers of which n exist. */
@@ -57,13 +57,13 @@ const lm_act_layout lm_act_q16_avx512 = { "q16-32", lm_act_q16_bytes, quantise_q
 static size_t q8_scratch(const lm_matrix *w, uint32_t max_tokens)
 {
     (void)max_tokens;
-    return LM_MAX(lm_many_scratch(false), lm_one_scratch(w, false));
+    return LM_MAX(lm_many_scratch(false), LM_MAX(lm_one_scratch(w, false), lm_panels_scratch(w->cols)));
 }
 
 static size_t q16_scratch(const lm_matrix *w, uint32_t max_tokens)
 {
     (void)max_tokens;
-    return LM_MAX(lm_many_scratch(true), lm_one_scratch(w, true));
+    return LM_MAX(lm_many_scratch(true), LM_MAX(lm_one_scratch(w, true), lm_panels_scratch(w->cols)));
 }
 
 LM_INLINE void run_codes(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n,
@@ -73,7 +73,7 @@ LM_INLINE void run_codes(const lm_matrix *w, uint32_t row0, uint32_t row1, const
         lm_many_run(w, row0, row1, x, n, y, ldy, scratch, precise);
         return;
     }
-    lm_one_run(w, row0, row1, x, n, y, ldy, scratch, precise);
+    (w->panels ? lm_panels_one : lm_one_run)(w, row0, row1, x, n, y, ldy, scratch, precise);
 }
 
 static void q8_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n, float *y,

@@ -121,9 +121,13 @@ typedef struct {
 
 /* Columns [k, k + cols), of rows from row0 (past the matrix: its last) and of
  * to->tokens rows of activations.  k is a multiple of LM_LIN_SLAB. */
-void lm_many_unpack(const lm_matrix *w, uint32_t row0, uint32_t k, uint32_t cols, const lm_many_panel *to);
-void lm_many_lay(const lm_matrix *w, uint32_t k, uint32_t cols, const uint8_t *x, const lm_many_tile *to,
-                 bool precise);
+void lm_many_unpack(const lm_matrix *w, bool ready, uint32_t row0, uint32_t k, uint32_t cols,
+                    const lm_many_panel *to);
+void lm_many_lay(const lm_matrix *w, bool ready, uint32_t k, uint32_t cols, const uint8_t *x,
+                 const lm_many_tile *to, bool precise);
+/* Whether prepared panels of these rows are there and good: `ready` for the two above,
+ * once for all they are asked for. */
+bool lm_many_ready(const lm_matrix *w, uint32_t row0, uint32_t row1);
 
 extern const lm_act_layout lm_act_q8_avx512, lm_act_q16_avx512;
 

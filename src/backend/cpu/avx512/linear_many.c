@@ -16,8 +16,10 @@
  *     two panels > CHUNK columns (their codes stay in L1) > tiles
  *
  * Sums wait in scratch between chunks and in y between slabs, so the float chain
- * of linear_impl.h runs in its order. */
+ * of linear_impl.h runs in its order.  Prepared panels lie in slabs already and are
+ * only spread. */
 #include "backend/cpu/avx512/linear_codes.h"
+#include "backend/cpu/avx512/linear_panels.h"
 
 enum { TILE = 6, TOKENS = 96, TILES = TOKENS / TILE, PANELS = 8, CHUNK = 512, SLAB = LM_LIN_SLAB };
 
@@ -259,15 +261,24 @@ static void lay_tile(lm_lin_class c, bool even_odd, uint32_t all, uint32_t k, ui
     }
 }
 
-void lm_many_unpack(const lm_matrix *w, uint32_t row0, uint32_t k, uint32_t cols, const lm_many_panel *to)
+bool lm_many_ready(const lm_matrix *w, uint32_t row0, uint32_t row1)
 {
-    unpack_panel(w, unpacker_of(w->quant), row0, k, cols, to);
+    return w->panels && lm_panels_ready(w, row0, row1);
 }
 
-void lm_many_lay(const lm_matrix *w, uint32_t k, uint32_t cols, const uint8_t *x, const lm_many_tile *to,
-                 bool precise)
+void lm_many_unpack(const lm_matrix *w, bool ready, uint32_t row0, uint32_t k, uint32_t cols,
+                    const lm_many_panel *to)
 {
-    bool even_odd = order_of((int)w->quant->kind, w->quant->bits) == EVEN_ODD;
+    if (ready)
+        lm_panels_spread(w, row0, k, cols, to->codes, to->s, to->m, to->sc);
+    else
+        unpack_panel(w, unpacker_of(w->quant), row0, k, cols, to);
+}
+
+void lm_many_lay(const lm_matrix *w, bool ready, uint32_t k, uint32_t cols, const uint8_t *x,
+                 const lm_many_tile *to, bool precise)
+{
+    bool even_odd = !ready && order_of((int)w->quant->kind, w->quant->bits) == EVEN_ODD;
     lay_tile(lm_lin_class_of(w->quant), even_odd, w->cols, k, cols, x, to, precise);
 }
 
@@ -483,7 +494,8 @@ void lm_many_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t
 {
     lm_lin_class c = lm_lin_class_of(w->quant);
     unpacker *unpack = unpacker_of(w->quant);
-    bool even_odd = order_of((int)w->quant->kind, w->quant->bits) == EVEN_ODD;
+    bool ready = lm_many_ready(w, row0, row1);
+    bool even_odd = !ready && order_of((int)w->quant->kind, w->quant->bits) == EVEN_ODD;
     size_t stride = lm_act_code_bytes(w->cols, precise), each = tile_bytes(precise);
     panel p[PANELS];
     tile tiles[TILES];
@@ -507,7 +519,10 @@ void lm_many_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t
             uint32_t rows = LM_MIN(row1 - row, (uint32_t)PANELS * LM_ROWS),
                      panels = (rows + LM_ROWS - 1) / LM_ROWS;
             for (uint32_t i = 0; i < panels; i++)
-                unpack_panel(w, unpack, row + i * LM_ROWS, k, cols, &p[i]);
+                if (ready)
+                    lm_panels_spread(w, row + i * LM_ROWS, k, cols, p[i].codes, p[i].s, p[i].m, p[i].sc);
+                else
+                    unpack_panel(w, unpack, row + i * LM_ROWS, k, cols, &p[i]);
             for (uint32_t t = 0; t < n; t += TOKENS) {
                 uint32_t n_tiles = 0;
                 for (uint32_t u = t; u < LM_MIN(n, t + TOKENS); u += TILE, n_tiles++) {
