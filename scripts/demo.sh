@@ -1,5 +1,5 @@
 #!/bin/sh
-# make demo: from a fresh checkout to an answer.
+# make demo: from a fresh checkout to an answer, and to a second process that remembers.
 #
 #   PACK=path or name, PROMPT=text choose another model and question.
 set -u
@@ -18,6 +18,7 @@ else
     echo "  3. fetch SmolLM2-135M-Instruct (98 MB, Apache-2.0) into $cache"
 fi
 echo "  4. ask it a question"
+echo "  5. let it read a long text once; another process goes on from there"
 echo
 
 scripts/deps.sh || exit 1
@@ -38,6 +39,8 @@ if [ -z "$pack" ]; then
         echo "demo: no model could be fetched; running the small one that ships with lemma,"
         echo "demo: which only tells fairy tales"
         pack=models/fable
+        DEMO_BYTES=2500 # its context is short
+        export DEMO_BYTES
         prompt="Tell me a story called The Golden Apple."
     fi
 else
@@ -51,6 +54,11 @@ echo
 build/lemma run "$pack" -n 300 --timings --seed 1 -- "$prompt"
 status=$?
 echo
+if [ $status = 0 ]; then
+    scripts/demo_memory.sh build/lemma "$pack"
+    status=$?
+    echo
+fi
 if [ $status = 0 ]; then
     echo "Next: build/lemma chat $pack"
 fi

@@ -60,4 +60,9 @@ void bench_table(const bench *b);
 lm_status bench_draw(json_t *const *docs, const char *const *names, size_t n, const char *path,
                      lm_error *err);
 
+/* --- states: cli/bench_state.c ------------------------------------------------------ */
+
+lm_status bench_ramp(cli *c, lm_error *err);
+lm_status bench_wake(cli *c, lm_error *err);
+
 #endif

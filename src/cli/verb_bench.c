@@ -244,6 +244,23 @@ static lm_status compare(cli *c, lm_error *err)
     return st;
 }
 
+/* Options of ramp and wake, and those of measuring that they do not take. */
+static lm_status belongs_to_states(const cli *c, bool states, lm_error *err)
+{
+    static const opt_id theirs[] = { OPT_START, OPT_TARGET, OPT_APPEND, OPT_TURN, OPT_WATTS, OPT_FILE },
+                        others[] = { OPT_BENCH_PROMPT, OPT_BENCH_GEN, OPT_BENCH_DEPTH,
+                                     OPT_REPEATS,      OPT_TRACE,     OPT_TRACE_STEP };
+    for (size_t i = 0; i < LM_LEN(theirs); i++)
+        if (!states && cli_given(&c->args, theirs[i]))
+            return lm_fail(err, LM_ERR_USAGE, "--%s belongs to 'lemma bench ramp' and 'lemma bench wake'",
+                           cli_options[theirs[i]].name);
+    for (size_t i = 0; i < LM_LEN(others); i++)
+        if (states && cli_given(&c->args, others[i]))
+            return lm_fail(err, LM_ERR_USAGE, "'lemma bench ramp' and 'lemma bench wake' do not take --%s",
+                           cli_options[others[i]].name);
+    return LM_OK;
+}
+
 /* Options of the other forms of the verb. */
 static lm_status belongs(const cli *c, bool make, bool comparing, lm_error *err)
 {
@@ -293,7 +310,13 @@ lm_status verb_bench(cli *c, lm_error *err)
 {
     const char *first = c->args.n_words > 0 ? c->args.words[0] : "";
     bool make = strcmp(first, "make") == 0, comparing = strcmp(first, "compare") == 0;
+    bool climb = strcmp(first, "ramp") == 0, wake = strcmp(first, "wake") == 0;
     LM_TRY(belongs(c, make, comparing, err));
+    LM_TRY(belongs_to_states(c, climb || wake, err));
+    if (climb || wake) {
+        c->sub = cli_take_word(c);
+        return climb ? bench_ramp(c, err) : bench_wake(c, err);
+    }
     if (make || comparing || strcmp(first, "plot") == 0) {
         c->sub = cli_take_word(c);
         return make ? make_pack(c, err) : comparing ? compare(c, err) : plot_files(c, err);
