@@ -1,5 +1,5 @@
 # A ramp: the form of the report; nothing is left behind, nothing of the user's is touched.
-export TMPDIR=$PWD
+export TMPDIR=$PWD XDG_STATE_HOME=$PWD/state
 "$LEMMA" bench ramp "$FABLE" --start 300 --append 64 --turn 8 --target 500 -t 1 --json --watts 10 --plot r.svg >r.json
 python3 - <<'END'
 import json
@@ -12,7 +12,7 @@ t = d["turns"]
 print(len(t), [x["tokens_before_append"] for x in t], t[-1]["tokens_after_generate"] == d["summary"]["final_state_tokens"])
 print(all(x["tokens_after_append"] == x["tokens_before_append"] + 64 for x in t), all(x["generated_tokens"] <= 8 for x in t))
 END
-head -c 5 r.svg; echo; ls -A
+head -c 5 r.svg; echo; ls
 "$LEMMA" state ls
 "$LEMMA" bench ramp "$FABLE" --start 300 --append 64 --turn 8 --target 400 -t 1 | sed -E 's/[0-9]+\.[0-9]+/N/g; s/ +/ /g'
 # The context ends a ramp, and says so.
