@@ -258,16 +258,17 @@ typedef struct {
 
 /* Several pieces for each thread.  A kernel lays out the tokens anew for every 8
  * panels, so a matrix that would give smaller pieces is cut along the tokens, in
- * whole tiles of 6. */
+ * whole tiles of the kernel's. */
 static pieces cut_pieces(const worker *w, const lm_stage *st)
 {
     uint32_t threads = w->pl->d->n_threads, most = LM_MAX(w->s->n_tokens, w->s->n_rows), cuts = 1;
+    uint32_t tile = w->pl->d->isa == LM_ISA_AMX ? 16 : 6;
     pieces p = { .panels = LM_MAX(2u, LM_MIN(st->panels / (threads * 8) & ~1u, 16u)), .tokens = most };
     if (p.panels < 8 && most >= 2 * LM_TOKEN_PIECE) {
         p.panels = 8;
         while (cuts < most / LM_TOKEN_PIECE && (st->panels + 7) / 8 * cuts < 8 * threads)
             cuts++;
-        p.tokens = (most / cuts + 6) / 6 * 6;
+        p.tokens = (most + cuts * tile - 1) / (cuts * tile) * tile;
     }
     p.across = (most + p.tokens - 1) / p.tokens;
     p.n = (st->panels + p.panels - 1) / p.panels * p.across;

@@ -1,14 +1,14 @@
 /* backend/cpu/amx/linear_amx.c - many tokens through integer tiles.
  *
- * Panels and activations are laid out as linear_many.c does it; a block of a
- * panel (8 quads of 16 rows) is a tile of weights as it stands, and a block of 16
- * tokens a tile of activations.  The sum over a block's 32 columns is exact, so
- * the float chain of linear_impl.h, run here with output rows as lanes and 16
- * tokens in registers, gives the bits of every other kernel (N1).
+ * A block of an unpacked panel (8 quads of 16 rows, linear_many.c) is a tile of
+ * weights; the 32 codes of a block in 16 rows of activations, where they lie, are
+ * a tile of activations.  The sum over a block's 32 columns is exact, so the float
+ * chain of linear_impl.h, run here with output rows as lanes and 16 tokens in
+ * registers, gives the bits of every other kernel (N1).
  *
- *   slab > up to 8 panels, unpacked > up to TOKENS tokens, laid out >
+ *   slab > up to 8 panels, unpacked > up to TOKENS tokens, their scales turned >
  *     two panels > CHUNK columns > tiles of 16 tokens:
- *       four blocks in tiles -> scratch | the four before them through the chain
+ *       four blocks in tiles -> scratch | four earlier ones through the chain
  *
  * Tiles work on their own: while one step's sums are made, those of the step
  * before are converted.  `off` is taken from the codes when a panel is unpacked:
@@ -24,74 +24,136 @@ enum { TILE = 16, TOKENS = 128, TILES = TOKENS / TILE, PANELS = 8, CHUNK = 512, 
 /* From so many tokens on; with fewer most of a tile would be zeros. */
 enum { LEAST = 8 };
 /* Sums of a step: four blocks of one tile, twice for halves or planes, four times
- * for both; and the step before. */
-enum { C_WORDS = TILE * LM_ROWS, STEP = 4, STEP_WORDS = STEP * 4 * C_WORDS };
+ * for both; and the steps before, of which the oldest is converted. */
+enum { C_WORDS = TILE * LM_ROWS, STEP = 4, STEP_WORDS = STEP * 4 * C_WORDS, LAG = 1 };
 
 enum {
     PANEL_BYTES = 16 * SLAB + 2 * (SLAB / 32 * 64) + SLAB / 16 * 64,
-    TILE_BYTES = TILE * (SLAB + SLAB / 32 * 16) + 64,
+    TILE_BYTES = 2 * TILE * (SLAB / 32) * 4,
     SUMS_BYTES = TOKENS * 2 * LM_ROWS * 4,
-    WORDS_BYTES = 2 * STEP_WORDS * 4
+    WORDS_BYTES = (LAG + 1) * STEP_WORDS * 4,
+    SCRATCH_BYTES = PANELS * PANEL_BYTES + TILES * TILE_BYTES + SUMS_BYTES + WORDS_BYTES
 };
 
 typedef float sums[TILE][LM_ROWS]; /* of 16 tokens and a panel */
 
-static size_t tile_bytes(bool precise)
-{
-    return (size_t)TILE_BYTES + (precise ? TILE * SLAB : 0);
-}
+/* Up to 16 tokens of a slab: codes where they lie, scales turned to d [block][16]
+ * and xs [group][16]. */
+typedef struct {
+    const uint8_t *x; /* the first token's codes of the slab */
+    float *d, *xs;
+    uint32_t tokens;
+} token_tile;
 
-static size_t scratch_bytes(bool precise)
-{
-    return (size_t)PANELS * PANEL_BYTES + (size_t)TILES * tile_bytes(precise) + SUMS_BYTES + WORDS_BYTES;
-}
+/* What a call's tiles look like. */
+typedef struct {
+    size_t stride; /* from token to token */
+    size_t lo;     /* from the first plane to the second */
+    bool sub16;
+} shape;
 
-static void configure(bool sub16)
+static void configure(const shape *f, uint32_t tokens)
 {
     lm_tile_config c = { .palette = 1 };
     for (int t = 0; t < 8; t++) {
-        c.rows[t] = t == 5 || t == 7 ? (sub16 ? 4 : 8) : 16;
-        c.row_bytes[t] = t == 4 || t == 6 ? (sub16 ? 16 : 32) : 64;
+        bool weights = t == 5 || t == 7, acts = t == 4 || t == 6;
+        c.rows[t] = weights ? (f->sub16 ? 4 : 8) : (uint8_t)tokens;
+        c.row_bytes[t] = acts ? (f->sub16 ? 16 : 32) : 64;
     }
     lm_tile_configure(&c);
 }
 
-/* `n` codes, a multiple of 512. */
-static void take_off(uint8_t *codes, uint8_t off, size_t n)
+/* Codes of a panel as tiles want them: without their offset, and in the order of
+ * columns.  (Some formats come as even columns of a block, then odd ones: quad q
+ * of each makes quads 2 q and 2 q + 1.)  `n` is a multiple of 512. */
+static void finish_codes(uint8_t *codes, size_t n, uint8_t off, bool even_odd)
 {
     const __m512i by = _mm512_set1_epi8((char)off);
-    for (size_t i = 0; i < n; i += 64)
-        _mm512_store_si512(codes + i, _mm512_sub_epi8(_mm512_load_si512(codes + i), by));
+    const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __m512i first =
+        _mm512_add_epi32(_mm512_slli_epi32(_mm512_mullo_epi32(lane, _mm512_set1_epi32(0x01010101)), 2),
+                         _mm512_set1_epi32(0x41014000));
+    const __m512i second = _mm512_add_epi32(first, _mm512_set1_epi32(0x02020202));
+    if (even_odd)
+        for (size_t i = 0; i < n; i += 512) {
+            __m512i v[8];
+            for (int q = 0; q < 8; q++)
+                v[q] = _mm512_sub_epi8(_mm512_load_si512(codes + i + 64 * q), by);
+            for (int q = 0; q < 4; q++) {
+                _mm512_store_si512(codes + i + 128 * q, _mm512_permutex2var_epi8(v[q], first, v[q + 4]));
+                _mm512_store_si512(codes + i + 128 * q + 64,
+                                   _mm512_permutex2var_epi8(v[q], second, v[q + 4]));
+            }
+        }
+    else if (off)
+        for (size_t i = 0; i < n; i += 64)
+            _mm512_store_si512(codes + i, _mm512_sub_epi8(_mm512_load_si512(codes + i), by));
 }
 
-/* Sum c of a step: activations at a, rows of 32 bytes; weights at b. */
+/* rows [tokens][n] of floats, `stride` bytes apart -> to [n][16], the tokens that
+ * there are not as zeros. */
+static void turn(const uint8_t *rows, size_t stride, uint32_t tokens, uint32_t n, float *to)
+{
+    for (uint32_t i = 0; i < n; i += 16) {
+        uint32_t have = LM_MIN(n - i, 16u);
+        __m512i v[16];
+        for (uint32_t t = 0; t < 16; t++)
+            v[t] = t < tokens
+                       ? _mm512_maskz_loadu_epi32((__mmask16)((1u << have) - 1), rows + t * stride + 4 * i)
+                       : _mm512_setzero_si512();
+        lm_transpose16(v);
+        for (uint32_t j = 0; j < have; j++)
+            _mm512_store_si512(to + (size_t)(i + j) * TILE, v[j]);
+    }
+}
+
+/* x is the first token's row; columns [k, k + cols). */
+static void lay(lm_lin_class c, const shape *f, uint32_t all, uint32_t k, uint32_t cols, const uint8_t *x,
+                token_tile *to)
+{
+    const uint8_t *d = (const uint8_t *)(lm_act_d(x, all) + k / 32);
+    const uint8_t *xs = (const uint8_t *)(lm_act_xs(x, all) + k / 32);
+    to->x = x + k;
+    turn(d, f->stride, to->tokens, cols / 32, to->d);
+    if (!c.mins)
+        return;
+    turn(xs, f->stride, to->tokens, cols / 32, to->xs);
+    for (uint32_t g = 0, b = 0; c.blocks > 1 && g < cols / 32 / c.blocks; g++) {
+        __m512 of = _mm512_load_ps(to->xs + (size_t)b++ * TILE);
+        for (int i = 1; i < c.blocks; i++)
+            of = _mm512_add_ps(of, _mm512_load_ps(to->xs + (size_t)b++ * TILE));
+        _mm512_store_ps(to->xs + (size_t)g * TILE, of);
+    }
+}
+
+/* Sum c of a step: activations at a, weights at b. */
 #define SUM(c, ta, tb, a, b, to)                                                                             \
     do {                                                                                                     \
         lm_tile_zero(c);                                                                                     \
-        lm_tile_load(ta, a, 32);                                                                             \
+        lm_tile_load(ta, a, f->stride);                                                                      \
         lm_tile_load(tb, b, 64);                                                                             \
         lm_tile_dot(c, ta, tb, is_signed);                                                                   \
         lm_tile_store(c, to, LM_ROWS * 4);                                                                   \
     } while (0)
 
 /* The sums of blocks [0, n) at codes and x, to [block][half][plane][token][row]. */
-LM_INLINE void tile_sums(const uint8_t *codes, const int8_t *x, uint32_t n, bool sub16, bool precise,
-                         bool is_signed, int32_t *to)
+LM_INLINE void tile_sums(const shape *f, const uint8_t *codes, const uint8_t *x, uint32_t n, bool sub16,
+                         bool precise, bool is_signed, int32_t *to)
 {
     const uint32_t planes = precise ? 2 : 1, halves = sub16 ? 2 : 1;
     /* what the compiler still holds back must be in memory before tiles read it */
     __asm__ volatile("" ::: "memory");
     if (planes * halves == 1 && n == STEP) {
         SUM(0, 4, 5, x, codes, to);
-        SUM(1, 6, 7, x + 32 * TILE, codes + 512, to + C_WORDS);
-        SUM(2, 4, 5, x + 64 * TILE, codes + 1024, to + 2 * C_WORDS);
-        SUM(3, 6, 7, x + 96 * TILE, codes + 1536, to + 3 * C_WORDS);
+        SUM(1, 6, 7, x + 32, codes + 512, to + C_WORDS);
+        SUM(2, 4, 5, x + 64, codes + 1024, to + 2 * C_WORDS);
+        SUM(3, 6, 7, x + 96, codes + 1536, to + 3 * C_WORDS);
         return;
     }
     for (uint32_t b = 0; b < n; b++, codes += 512)
         for (uint32_t h = 0; h < halves; h++)
             for (uint32_t p = 0; p < planes; p++, to += C_WORDS) {
-                const int8_t *a = x + 32 * TILE * (b * planes + p) + 16 * h;
+                const uint8_t *a = x + 32 * b + 16 * h + p * f->lo;
                 if (p)
                     SUM(0, 4, 5, a, codes + 256 * h, to);
                 else
@@ -141,33 +203,28 @@ LM_INLINE void chain(const int32_t *c, uint32_t n, const float *s, const float *
 }
 
 /* Blocks [block, block + n) of a panel by a tile of tokens. */
-LM_INLINE void multiply(const lm_many_panel *p, const lm_many_tile *x, uint32_t block, uint32_t n, int per,
-                        bool sub16, bool precise, bool is_signed, int32_t *words, float (*sum)[LM_ROWS])
+LM_INLINE void multiply(const shape *f, const lm_many_panel *p, const token_tile *x, uint32_t block,
+                        uint32_t n, int per, bool sub16, bool precise, bool is_signed, int32_t *words,
+                        float (*sum)[LM_ROWS])
 {
-    const uint8_t *codes = p->codes + 512 * (size_t)block;
-    const int8_t *q = x->codes + (precise ? 64u : 32u) * TILE * (size_t)block;
+    const uint8_t *codes = p->codes + 512 * (size_t)block, *q = x->x + 32 * (size_t)block;
     const float *s = p->s + block / (uint32_t)per * 16, *d = x->d + block * TILE;
     const int32_t *sc = p->sc + 32 * (size_t)block;
+    const uint32_t steps = (n + STEP - 1) / STEP;
     __m512 acc[TILE];
 #pragma GCC unroll 16
     for (int t = 0; t < TILE; t++)
         acc[t] = _mm512_load_ps(sum[t]);
-    uint32_t done = 0, had = 0;
-    int32_t *now = words, *before = words + STEP_WORDS;
-    for (uint32_t at = 0; at < n || had; at += STEP) {
-        uint32_t have = at < n ? LM_MIN(n - at, (uint32_t)STEP) : 0;
-        if (have)
-            tile_sums(codes + 512 * (size_t)at, q + (precise ? 64u : 32u) * TILE * (size_t)at, have, sub16,
-                      precise, is_signed, now);
-        if (had) {
-            chain(before, had, s + done / (uint32_t)per * 16, d + done * TILE, sc + 32 * (size_t)done, per,
-                  sub16, precise, acc);
-            done += had;
+    for (uint32_t i = 0; i < steps + LAG; i++) {
+        if (i < steps)
+            tile_sums(f, codes + 512 * (size_t)(i * STEP), q + 32 * (size_t)(i * STEP),
+                      LM_MIN(n - i * STEP, (uint32_t)STEP), sub16, precise, is_signed,
+                      words + i % (LAG + 1) * STEP_WORDS);
+        if (i >= LAG) {
+            uint32_t at = (i - LAG) * STEP;
+            chain(words + (i - LAG) % (LAG + 1) * STEP_WORDS, LM_MIN(n - at, (uint32_t)STEP),
+                  s + at / (uint32_t)per * 16, d + at * TILE, sc + 32 * (size_t)at, per, sub16, precise, acc);
         }
-        had = have;
-        int32_t *swap = now;
-        now = before;
-        before = swap;
     }
 #pragma GCC unroll 16
     for (int t = 0; t < TILE; t++)
@@ -175,10 +232,10 @@ LM_INLINE void multiply(const lm_many_panel *p, const lm_many_tile *x, uint32_t 
 }
 
 #define KERNEL(name, per, sub16, precise, is_signed)                                                         \
-    static LM_NOINLINE void name(const lm_many_panel *p, const lm_many_tile *x, uint32_t block, uint32_t n,  \
-                                 int32_t *words, float(*sum)[LM_ROWS])                                       \
+    static LM_NOINLINE void name(const shape *f, const lm_many_panel *p, const token_tile *x,                \
+                                 uint32_t block, uint32_t n, int32_t *words, float(*sum)[LM_ROWS])           \
     {                                                                                                        \
-        multiply(p, x, block, n, per, sub16, precise, is_signed, words, sum);                                \
+        multiply(f, p, x, block, n, per, sub16, precise, is_signed, words, sum);                             \
     }
 KERNEL(signed_1, 1, false, false, true)
 KERNEL(plain_1, 1, false, false, false)
@@ -191,8 +248,8 @@ KERNEL(plain_2_precise, 2, false, true, false)
 KERNEL(plain_4_precise, 4, false, true, false)
 KERNEL(signed_sub_precise, 1, true, true, true)
 
-typedef void kernel(const lm_many_panel *p, const lm_many_tile *x, uint32_t block, uint32_t n, int32_t *words,
-                    float (*sum)[LM_ROWS]);
+typedef void kernel(const shape *f, const lm_many_panel *p, const token_tile *x, uint32_t block, uint32_t n,
+                    int32_t *words, float (*sum)[LM_ROWS]);
 
 /* NULL: no format has such a class. */
 static kernel *kernel_of(lm_lin_class c, bool precise)
@@ -208,7 +265,7 @@ static kernel *kernel_of(lm_lin_class c, bool precise)
     }
 }
 
-static void add_mins(const lm_many_panel *p, const lm_many_tile *x, uint32_t groups, float (*sum)[LM_ROWS])
+static void add_mins(const lm_many_panel *p, const token_tile *x, uint32_t groups, float (*sum)[LM_ROWS])
 {
     __m512 acc[TILE];
 #pragma GCC unroll 16
@@ -226,13 +283,15 @@ static void add_mins(const lm_many_panel *p, const lm_many_tile *x, uint32_t gro
 }
 
 typedef struct {
+    shape shape;
+    kernel *mul;
     lm_many_panel panels[PANELS];
-    lm_many_tile tiles[TILES];
+    token_tile tiles[TILES];
     sums *acc; /* [tile][panel of two] */
     int32_t *words;
 } work;
 
-static void cut(work *k, void *scratch, bool precise)
+static void cut(work *k, void *scratch)
 {
     uint8_t *at = scratch;
     for (int i = 0; i < PANELS; i++, at += PANEL_BYTES) {
@@ -242,12 +301,9 @@ static void cut(work *k, void *scratch, bool precise)
         p->m = p->s + SLAB / 2;
         p->sc = (int32_t *)(void *)(p->m + SLAB / 2);
     }
-    for (int i = 0; i < TILES; i++, at += tile_bytes(precise)) {
-        lm_many_tile *t = &k->tiles[i];
-        t->codes = (int8_t *)at;
-        t->d = (float *)(void *)(at + (precise ? 2 : 1) * (size_t)TILE * SLAB);
-        t->xs = t->d + TILE * (SLAB / 32);
-        t->start = (int32_t *)(void *)(t->xs + TILE * (SLAB / 32));
+    for (int i = 0; i < TILES; i++, at += TILE_BYTES) {
+        k->tiles[i].d = (float *)(void *)at;
+        k->tiles[i].xs = k->tiles[i].d + TILE * (SLAB / 32);
     }
     k->acc = (sums *)(void *)at;
     k->words = (int32_t *)(void *)(at + SUMS_BYTES);
@@ -258,14 +314,15 @@ static __mmask16 first_lanes(uint32_t n)
     return (__mmask16)((1u << LM_MIN(n, 16u)) - 1);
 }
 
-/* Panels i and i + 1 (if there is one) by n_tiles tiles over a slab of `cols`
- * columns; y is the output of panel i's first row and of the first token. */
-static void two_panels(const work *k, kernel *mul, lm_lin_class c, uint32_t i, uint32_t n_panels,
-                       uint32_t n_tiles, uint32_t cols, bool first, uint32_t rows, float *y, size_t ldy)
+/* Panels i and i + 1 (if there is one), `rows` rows of them, by n_tiles tiles over
+ * a slab of `cols` columns; y is the output of panel i's first row and of the
+ * first token. */
+static void two_panels(const work *k, lm_lin_class c, uint32_t i, uint32_t n_panels, uint32_t n_tiles,
+                       uint32_t cols, bool first, uint32_t rows, float *y, size_t ldy)
 {
     for (uint32_t j = 0; j < n_tiles; j++)
         for (uint32_t h = 0; h < n_panels; h++) {
-            const lm_many_tile *x = &k->tiles[j];
+            const token_tile *x = &k->tiles[j];
             sums *acc = &k->acc[2 * j + h];
             __mmask16 lanes = first_lanes(rows - 16 * h);
             for (uint32_t t = 0; t < TILE; t++)
@@ -276,11 +333,19 @@ static void two_panels(const work *k, kernel *mul, lm_lin_class c, uint32_t i, u
             if (c.mins)
                 add_mins(&k->panels[i + h], x, cols / (32u * c.blocks), *acc);
         }
+    bool whole = true; /* all tiles but the last have all tokens */
     for (uint32_t at = 0; at < cols; at += CHUNK)
-        for (uint32_t j = 0; j < n_tiles; j++)
+        for (uint32_t j = 0; j < n_tiles; j++) {
+            if (whole != (k->tiles[j].tokens == TILE)) {
+                whole = !whole;
+                configure(&k->shape, k->tiles[j].tokens);
+            }
             for (uint32_t h = 0; h < n_panels; h++)
-                mul(&k->panels[i + h], &k->tiles[j], at / 32, LM_MIN(cols - at, (uint32_t)CHUNK) / 32,
-                    k->words, k->acc[2 * j + h]);
+                k->mul(&k->shape, &k->panels[i + h], &k->tiles[j], at / 32,
+                       LM_MIN(cols - at, (uint32_t)CHUNK) / 32, k->words, k->acc[2 * j + h]);
+        }
+    if (!whole)
+        configure(&k->shape, TILE);
     for (uint32_t j = 0; j < n_tiles; j++)
         for (uint32_t h = 0; h < n_panels; h++)
             for (uint32_t t = 0; t < k->tiles[j].tokens; t++)
@@ -291,13 +356,14 @@ static void two_panels(const work *k, kernel *mul, lm_lin_class c, uint32_t i, u
 static void amx_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n, float *y,
                     size_t ldy, void *scratch, bool precise)
 {
-    lm_lin_class c = lm_lin_class_of(w->quant);
-    kernel *mul = kernel_of(c, precise);
-    bool ready = lm_many_ready(w, row0, row1);
-    size_t stride = lm_act_code_bytes(w->cols, precise);
-    work k;
-    cut(&k, scratch, precise);
-    configure(c.sub16);
+    const lm_lin_class c = lm_lin_class_of(w->quant);
+    const bool ready = lm_many_ready(w, row0, row1), even_odd = !ready && lm_many_even_odd(w->quant);
+    work k = { .shape = { .stride = lm_act_code_bytes(w->cols, precise),
+                          .lo = precise ? (size_t)((const uint8_t *)lm_act_lo(x, w->cols) - x) : 0,
+                          .sub16 = c.sub16 },
+               .mul = kernel_of(c, precise) };
+    cut(&k, scratch);
+    configure(&k.shape, TILE);
     for (uint32_t col = 0; col < w->cols; col += SLAB) {
         uint32_t cols = LM_MIN(w->cols - col, (uint32_t)SLAB);
         for (uint32_t row = row0; row < row1; row += PANELS * LM_ROWS) {
@@ -305,19 +371,17 @@ static void amx_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint
                      panels = (rows + LM_ROWS - 1) / LM_ROWS;
             for (uint32_t i = 0; i < panels; i++) {
                 lm_many_unpack(w, ready, row + i * LM_ROWS, col, cols, &k.panels[i]);
-                if (c.off)
-                    take_off(k.panels[i].codes, c.off, (size_t)cols * 16);
+                finish_codes(k.panels[i].codes, (size_t)cols * 16, c.off, even_odd);
             }
             for (uint32_t t = 0; t < n; t += TOKENS) {
                 uint32_t n_tiles = 0;
                 for (uint32_t u = t; u < LM_MIN(n, t + TOKENS); u += TILE, n_tiles++) {
                     k.tiles[n_tiles].tokens = LM_MIN(n - u, (uint32_t)TILE);
-                    k.tiles[n_tiles].size = TILE;
-                    lm_many_lay(w, ready, col, cols, x + u * stride, &k.tiles[n_tiles], precise);
+                    lay(c, &k.shape, w->cols, col, cols, x + u * k.shape.stride, &k.tiles[n_tiles]);
                 }
                 for (uint32_t i = 0; i < panels; i += 2)
-                    two_panels(&k, mul, c, i, LM_MIN(panels - i, 2u), n_tiles, cols, col == 0,
-                               rows - i * LM_ROWS, y + t * ldy + row + i * LM_ROWS, ldy);
+                    two_panels(&k, c, i, LM_MIN(panels - i, 2u), n_tiles, cols, col == 0, rows - i * LM_ROWS,
+                               y + t * ldy + row + i * LM_ROWS, ldy);
             }
         }
     }
@@ -326,12 +390,12 @@ static void amx_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint
 
 static size_t q8_scratch(const lm_matrix *w, uint32_t max_tokens)
 {
-    return LM_MAX(scratch_bytes(false), lm_linear_q8_avx512.scratch_bytes(w, max_tokens));
+    return LM_MAX((size_t)SCRATCH_BYTES, lm_linear_q8_avx512.scratch_bytes(w, max_tokens));
 }
 
 static size_t q16_scratch(const lm_matrix *w, uint32_t max_tokens)
 {
-    return LM_MAX(scratch_bytes(true), lm_linear_q16_avx512.scratch_bytes(w, max_tokens));
+    return LM_MAX((size_t)SCRATCH_BYTES, lm_linear_q16_avx512.scratch_bytes(w, max_tokens));
 }
 
 static void q8_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n, float *y,

@@ -109,25 +109,16 @@ typedef struct {
     int32_t *sc;
 } lm_many_panel;
 
-/* The same columns of `tokens` activations, `size` with those of zeros: codes
- * [block][plane][token][32], d and start [block][token] (start of sub16: [half
- * block][token]), xs [group][token]. */
-typedef struct {
-    int8_t *codes;
-    float *d, *xs;
-    int32_t *start;
-    uint32_t tokens, size;
-} lm_many_tile;
-
-/* Columns [k, k + cols), of rows from row0 (past the matrix: its last) and of
- * to->tokens rows of activations.  k is a multiple of LM_LIN_SLAB. */
+/* Columns [k, k + cols) of rows from row0, k a multiple of LM_LIN_SLAB; rows past
+ * the matrix repeat its last. */
 void lm_many_unpack(const lm_matrix *w, bool ready, uint32_t row0, uint32_t k, uint32_t cols,
                     const lm_many_panel *to);
-void lm_many_lay(const lm_matrix *w, bool ready, uint32_t k, uint32_t cols, const uint8_t *x,
-                 const lm_many_tile *to, bool precise);
-/* Whether prepared panels of these rows are there and good: `ready` for the two above,
- * once for all they are asked for. */
+/* Whether prepared panels of these rows are there and good: `ready` for the one above,
+ * once for all that it is asked for. */
 bool lm_many_ready(const lm_matrix *w, uint32_t row0, uint32_t row1);
+/* The codes of a block come as its even columns, then its odd ones (where no
+ * prepared panels are read). */
+bool lm_many_even_odd(const lm_quant *q);
 
 extern const lm_act_layout lm_act_q8_avx512, lm_act_q16_avx512;
 

@@ -24,7 +24,13 @@
 enum { TILE = 6, TOKENS = 96, TILES = TOKENS / TILE, PANELS = 8, CHUNK = 512, SLAB = LM_LIN_SLAB };
 
 typedef lm_many_panel panel;
-typedef lm_many_tile tile; /* `size` is even: the tokens, and perhaps one of zeros */
+
+typedef struct {
+    int8_t *codes;
+    float *d, *xs;
+    int32_t *start;        /* sub16: two a block */
+    uint32_t tokens, size; /* `size` is even: the tokens, and perhaps one of zeros */
+} tile;
 
 /* Bytes: 16 codes, two floats of 64 blocks, integer scales; one number a column
  * and three (sub16: four) a block. */
@@ -275,11 +281,9 @@ void lm_many_unpack(const lm_matrix *w, bool ready, uint32_t row0, uint32_t k, u
         unpack_panel(w, unpacker_of(w->quant), row0, k, cols, to);
 }
 
-void lm_many_lay(const lm_matrix *w, bool ready, uint32_t k, uint32_t cols, const uint8_t *x,
-                 const lm_many_tile *to, bool precise)
+bool lm_many_even_odd(const lm_quant *q)
 {
-    bool even_odd = !ready && order_of((int)w->quant->kind, w->quant->bits) == EVEN_ODD;
-    lay_tile(lm_lin_class_of(w->quant), even_odd, w->cols, k, cols, x, to, precise);
+    return order_of((int)q->kind, q->bits) == EVEN_ODD;
 }
 
 LM_INLINE __m512i quad(const int8_t *p)
@@ -494,8 +498,7 @@ void lm_many_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t
 {
     lm_lin_class c = lm_lin_class_of(w->quant);
     unpacker *unpack = unpacker_of(w->quant);
-    bool ready = lm_many_ready(w, row0, row1);
-    bool even_odd = !ready && order_of((int)w->quant->kind, w->quant->bits) == EVEN_ODD;
+    bool ready = lm_many_ready(w, row0, row1), even_odd = !ready && lm_many_even_odd(w->quant);
     size_t stride = lm_act_code_bytes(w->cols, precise), each = tile_bytes(precise);
     panel p[PANELS];
     tile tiles[TILES];
