@@ -117,7 +117,8 @@ typedef struct {
     const uint8_t *plane[LM_QUANT_PLANES];
     uint64_t stride[LM_QUANT_PLANES];
     uint32_t rows, cols;
-    const struct lm_panels *panels; /* a prepared copy of all rows beside it (backend/cpu/panels.h), or NULL */
+    const struct lm_panels
+        *panels; /* a prepared copy of all rows beside it (backend/cpu/panels.h), or NULL */
 } lm_matrix;
 
 static inline void lm_matrix_row(const lm_matrix *m, uint64_t row, const uint8_t *planes[LM_QUANT_PLANES])
