@@ -12,8 +12,11 @@ const lm_cpu_kernels *lm_cpu_kernels_of(lm_isa isa)
 #if defined(__x86_64__)
     if (isa == LM_ISA_AVX512 || isa == LM_ISA_AMX)
         return &lm_cpu_kernels_avx512;
-    if (isa == LM_ISA_AVX2)
+    if (isa == LM_ISA_AVX2 || isa == LM_ISA_AVX_VNNI)
         return &lm_cpu_kernels_avx2;
+#elif defined(__aarch64__)
+    if (isa == LM_ISA_NEON || isa == LM_ISA_NEON_DOTPROD || isa == LM_ISA_NEON_I8MM)
+        return &lm_cpu_kernels_neon;
 #endif
     (void)isa;
     return &lm_cpu_kernels_portable;
@@ -30,7 +33,7 @@ static void isa_names(char *out, size_t n)
 
 static lm_status isa_of(const char *name, lm_isa *out, lm_error *err)
 {
-    char have[64];
+    char have[128];
     lm_quoted_buf q;
     if (!name) {
         *out = lm_isa_best();

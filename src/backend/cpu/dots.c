@@ -30,7 +30,7 @@ uint64_t lm_cpu_dots(lm_isa isa, uint64_t loops)
     /* Tiles multiply faster still; the vectors beside them are what is compared with. */
     if (isa == LM_ISA_AVX512 || isa == LM_ISA_AMX)
         return lm_cpu_dots_avx512(loops);
-    if (isa == LM_ISA_AVX2)
+    if (isa == LM_ISA_AVX2 || isa == LM_ISA_AVX_VNNI)
         return lm_cpu_dots_avx2(loops);
 #endif
     (void)isa;

@@ -27,6 +27,7 @@ enum {
     C1_AVX = 1 << 28,
     C1_F16C = 1 << 29,
     B7_AVX2 = 1 << 5,
+    A71_AVX_VNNI = 1 << 4,
     B7_F = 1 << 16,
     B7_DQ = 1 << 17,
     B7_BW = 1 << 30,
@@ -89,14 +90,39 @@ bool lm_isa_has(lm_isa isa)
         return true;
     if (a < 1 || !__get_cpuid_count(7, 1, &a1, &b, &c, &d))
         return false;
+    if (isa == LM_ISA_AVX_VNNI)
+        return all(a1, A71_AVX_VNNI);
     return isa == LM_ISA_AVX512 && all(b7, (uint32_t)B7_F | B7_DQ | B7_BW | 1u << 31) &&
            all(c7, C7_VBMI | C7_VNNI) && all(a1, A71_BF16) && (xcr0() & XCR_AVX512) == XCR_AVX512;
+}
+#else
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+
+/* Bits of the auxiliary vector: Linux, Documentation/arch/arm64/elf_hwcaps.rst. */
+bool lm_isa_has(lm_isa isa)
+{
+    const unsigned long asimd = 1ul << 1, dotprod = 1ul << 20, i8mm = 1ul << 13;
+    unsigned long one = getauxval(AT_HWCAP), two = getauxval(AT_HWCAP2);
+    switch (isa) {
+    case LM_ISA_PORTABLE: return true;
+    case LM_ISA_NEON: return (one & asimd) != 0;
+    case LM_ISA_NEON_DOTPROD: return (one & asimd) && (one & dotprod);
+    case LM_ISA_NEON_I8MM: return (one & asimd) && (one & dotprod) && (two & i8mm);
+    default: return false;
+    }
+}
+#elif defined(__aarch64__)
+bool lm_isa_has(lm_isa isa) /* every aarch64 has vectors; how to ask for more is the system's */
+{
+    return isa == LM_ISA_PORTABLE || isa == LM_ISA_NEON;
 }
 #else
 bool lm_isa_has(lm_isa isa)
 {
     return isa == LM_ISA_PORTABLE;
 }
+#endif
 
 const char *lm_isa_why(lm_isa isa)
 {
@@ -107,14 +133,17 @@ const char *lm_isa_why(lm_isa isa)
 
 lm_isa lm_isa_best(void)
 {
-    return lm_isa_has(LM_ISA_AMX)      ? LM_ISA_AMX
-           : lm_isa_has(LM_ISA_AVX512) ? LM_ISA_AVX512
-           : lm_isa_has(LM_ISA_AVX2)   ? LM_ISA_AVX2
-                                       : LM_ISA_PORTABLE;
+    static const lm_isa fastest[] = { LM_ISA_AMX,       LM_ISA_AVX512,       LM_ISA_AVX_VNNI, LM_ISA_AVX2,
+                                      LM_ISA_NEON_I8MM, LM_ISA_NEON_DOTPROD, LM_ISA_NEON };
+    for (size_t i = 0; i < LM_LEN(fastest); i++)
+        if (lm_isa_has(fastest[i]))
+            return fastest[i];
+    return LM_ISA_PORTABLE;
 }
 
 const char *lm_isa_name(lm_isa isa)
 {
-    static const char *const names[LM_ISA_COUNT] = { "portable", "avx2", "avx512", "amx" };
+    static const char *const names[LM_ISA_COUNT] = { "portable", "avx2", "avx-vnni",     "avx512",
+                                                     "amx",      "neon", "neon-dotprod", "neon-i8mm" };
     return (unsigned)isa < LM_ISA_COUNT ? names[isa] : "?";
 }

@@ -72,11 +72,13 @@ typedef struct lm_cpu_kernels {
 
 const lm_cpu_kernels *lm_cpu_kernels_of(lm_isa isa);
 
-extern const lm_cpu_kernels lm_cpu_kernels_portable, lm_cpu_kernels_avx2, lm_cpu_kernels_avx512;
+extern const lm_cpu_kernels lm_cpu_kernels_portable, lm_cpu_kernels_avx2, lm_cpu_kernels_avx512,
+    lm_cpu_kernels_neon;
 /* bf16 pages through the dot-product instruction. */
 extern const lm_attend_kernel lm_attend_bf16_avx512;
 /* Pages of codes: the same bits from all. */
 extern const lm_attend_kernel lm_attend_q8_portable, lm_attend_q8_avx2, lm_attend_q8_avx512;
+extern const lm_attend_kernel lm_attend_q8_neon, lm_attend_k8v4_neon;
 extern const lm_attend_kernel lm_attend_k8v4_portable, lm_attend_k8v4_avx2, lm_attend_k8v4_avx512;
 
 #endif

@@ -29,11 +29,21 @@ lm_lin_class lm_lin_class_of(const lm_quant *q)
 /* [instruction set][what the format is to it] */
 enum { CODES, CODES_PRECISE, FLOATS, OTHERS };
 static const lm_cpu_linear *const KERNELS[LM_ISA_COUNT][4] = {
-    { &lm_linear_q8_portable, &lm_linear_q16_portable, &lm_linear_float_portable, &lm_linear_f32_portable },
+    [LM_ISA_PORTABLE] = { &lm_linear_q8_portable, &lm_linear_q16_portable, &lm_linear_float_portable,
+                          &lm_linear_f32_portable },
 #if defined(__x86_64__)
-    { &lm_linear_q8_avx2, &lm_linear_q16_avx2, &lm_linear_float_avx2, &lm_linear_f32_avx2 },
-    { &lm_linear_q8_avx512, &lm_linear_q16_avx512, &lm_linear_float_avx512, &lm_linear_f32_avx512 },
-    { &lm_linear_q8_amx, &lm_linear_q16_amx, &lm_linear_float_avx512, &lm_linear_f32_avx512 },
+    [LM_ISA_AVX2] = { &lm_linear_q8_avx2, &lm_linear_q16_avx2, &lm_linear_float_avx2, &lm_linear_f32_avx2 },
+    [LM_ISA_AVX_VNNI] = { &lm_linear_q8_avx_vnni, &lm_linear_q16_avx_vnni, &lm_linear_float_avx2,
+                          &lm_linear_f32_avx2 },
+    [LM_ISA_AVX512] = { &lm_linear_q8_avx512, &lm_linear_q16_avx512, &lm_linear_float_avx512,
+                        &lm_linear_f32_avx512 },
+    [LM_ISA_AMX] = { &lm_linear_q8_amx, &lm_linear_q16_amx, &lm_linear_float_avx512, &lm_linear_f32_avx512 },
+#elif defined(__aarch64__)
+    [LM_ISA_NEON] = { &lm_linear_q8_neon, &lm_linear_q16_neon, &lm_linear_float_neon, &lm_linear_f32_neon },
+    [LM_ISA_NEON_DOTPROD] = { &lm_linear_q8_neon_dotprod, &lm_linear_q16_neon_dotprod, &lm_linear_float_neon,
+                              &lm_linear_f32_neon },
+    [LM_ISA_NEON_I8MM] = { &lm_linear_q8_neon_i8mm, &lm_linear_q16_neon_i8mm, &lm_linear_float_neon,
+                           &lm_linear_f32_neon },
 #endif
 };
 

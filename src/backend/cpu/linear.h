@@ -19,7 +19,17 @@
 #include "base/compiler.h"
 #include "quant/quant.h"
 
-typedef enum { LM_ISA_PORTABLE, LM_ISA_AVX2, LM_ISA_AVX512, LM_ISA_AMX, LM_ISA_COUNT } lm_isa;
+typedef enum {
+    LM_ISA_PORTABLE,
+    LM_ISA_AVX2,
+    LM_ISA_AVX_VNNI, /* AVX2 with its dot instruction */
+    LM_ISA_AVX512,
+    LM_ISA_AMX,
+    LM_ISA_NEON,
+    LM_ISA_NEON_DOTPROD,
+    LM_ISA_NEON_I8MM,
+    LM_ISA_COUNT
+} lm_isa;
 
 /* What stands in front of quantised weights: 8 bits a number, or 15. */
 typedef enum { LM_COMPUTE_FAST, LM_COMPUTE_PRECISE } lm_compute;

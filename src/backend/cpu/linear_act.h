@@ -47,6 +47,21 @@ LM_INLINE float lm_quantise_block(const float *x, int8_t *codes, int16_t sums[2]
     return top < LM_TINY_BITS ? 0 : amax / 127.0f;
 }
 
+/* Blocks that only pad the row of the first plane, and what lies behind it. */
+LM_INLINE void lm_act_zero_tail(uint32_t cols, uint8_t *out, size_t whole)
+{
+    uint32_t padded = lm_act_padded(cols), empty = padded - cols;
+    size_t tail = (size_t)padded + padded / 4 + padded / 8;
+    if (empty) {
+        memset(out + cols, 0, empty);
+        memset(out + padded + cols / 8, 0, empty / 8);
+        memset(out + padded + padded / 8 + cols / 8, 0, empty / 8);
+        memset(out + padded + padded / 4 + cols / 8, 0, empty / 8);
+    }
+    if (whole > tail)
+        memset(out + tail, 0, whole - tail);
+}
+
 LM_INLINE void lm_quantise_q8(const float *x, uint32_t cols, uint8_t *out)
 {
     uint32_t padded = lm_act_padded(cols), at = 0;

@@ -67,6 +67,11 @@ extern const lm_act_layout lm_act_f32;
 extern const lm_cpu_linear lm_linear_q8_portable, lm_linear_float_portable, lm_linear_f32_portable;
 extern const lm_cpu_linear lm_linear_q8_avx2, lm_linear_float_avx2, lm_linear_f32_avx2;
 extern const lm_cpu_linear lm_linear_q8_avx512, lm_linear_float_avx512, lm_linear_f32_avx512;
+/* The dot instruction in 256 bits; floats as AVX2. */
+extern const lm_cpu_linear lm_linear_q8_avx_vnni, lm_linear_q16_avx_vnni;
+extern const lm_cpu_linear lm_linear_q8_neon, lm_linear_q16_neon, lm_linear_float_neon, lm_linear_f32_neon;
+extern const lm_cpu_linear lm_linear_q8_neon_dotprod, lm_linear_q16_neon_dotprod;
+extern const lm_cpu_linear lm_linear_q8_neon_i8mm, lm_linear_q16_neon_i8mm;
 /* Many tokens in tiles; the rest is that of AVX-512. */
 extern const lm_cpu_linear lm_linear_q8_amx, lm_linear_q16_amx;
 extern const lm_cpu_linear lm_linear_q16_portable, lm_linear_q16_avx2, lm_linear_q16_avx512;
@@ -139,7 +144,7 @@ static inline const int16_t *lm_act_sum_lo(const uint8_t *x, uint32_t cols)
  * double, the sum is rounded to odd there, so that rounding to float is right. */
 static inline float lm_lin_fma(float x, float y, float z)
 {
-#ifdef __FMA__
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
     return __builtin_fmaf(x, y, z);
 #else
     double p = (double)x * (double)y, c = (double)z, s = p + c;

@@ -2,19 +2,9 @@
  *
  * Also the clearest statement of the chains; the other instruction sets give the
  * same bits. */
-#include "backend/cpu/linear_act.h"
 #include "backend/cpu/linear_impl.h"
+#include "backend/cpu/linear_quantise.h"
 #include "backend/cpu/linear_unpack.h"
-
-static void quantise_q8(const float *x, uint32_t cols, uint8_t *out)
-{
-    lm_quantise_q8(x, cols, out);
-}
-
-static void quantise_q16(const float *x, uint32_t cols, uint8_t *out)
-{
-    lm_quantise_q16(x, cols, out);
-}
 
 static void quantise_f32(const float *x, uint32_t cols, uint8_t *out)
 {

@@ -66,6 +66,16 @@ LM_INLINE float v_hmax(v16 a)
     c = _mm_max_ps(c, _mm_movehl_ps(c, c));
     return _mm_cvtss_f32(_mm_max_ss(c, _mm_shuffle_ps(c, c, 1)));
 }
+/* 16 numbers of 16 bits. */
+LM_INLINE v16 v_load_f16(const uint8_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+LM_INLINE v16 v_load_bf16(const uint8_t *p)
+{
+    __m256i h = _mm256_loadu_si256((const __m256i *)(const void *)p);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
 /* 16 pairs of 16-bit numbers: the first ones and the second ones. */
 LM_INLINE void v_pairs_bf16(const uint8_t *p, v16 *a, v16 *b)
 {
@@ -139,6 +149,22 @@ LM_INLINE float v_hmax(v16 x)
     c = _mm_max_ps(c, _mm_movehl_ps(c, c));
     return _mm_cvtss_f32(_mm_max_ss(c, _mm_shuffle_ps(c, c, 1)));
 }
+LM_INLINE __m128i v_half_bits(const uint8_t *p)
+{
+    return _mm_loadu_si128((const __m128i *)(const void *)p);
+}
+LM_INLINE v16 v_load_f16(const uint8_t *p)
+{
+    return (v16){ _mm256_cvtph_ps(v_half_bits(p)), _mm256_cvtph_ps(v_half_bits(p + 16)) };
+}
+LM_INLINE __m256 v_from_bf16(__m128i h)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
+LM_INLINE v16 v_load_bf16(const uint8_t *p)
+{
+    return (v16){ v_from_bf16(v_half_bits(p)), v_from_bf16(v_half_bits(p + 16)) };
+}
 LM_INLINE __m256i v_bits(const uint8_t *p)
 {
     return _mm256_loadu_si256((const __m256i *)(const void *)p);
@@ -164,6 +190,98 @@ LM_INLINE void v_pairs_f16(const uint8_t *p, v16 *a, v16 *b)
     *a = (v16){ v_low_f16(_mm256_and_si256(x, low)), v_low_f16(_mm256_and_si256(y, low)) };
     *b = (v16){ v_low_f16(_mm256_srli_epi32(x, 16)), v_low_f16(_mm256_srli_epi32(y, 16)) };
 }
+
+#elif defined(__aarch64__) && defined(LM_NEON)
+#include <arm_neon.h>
+
+typedef struct {
+    float32x4_t q[4];
+} v16;
+#define V_EACH(expr)                                                                                         \
+    v16 r;                                                                                                   \
+    for (int i = 0; i < 4; i++)                                                                              \
+        r.q[i] = (expr);                                                                                     \
+    return r
+/* clang-format off */
+LM_INLINE v16 v_set1(float x) { V_EACH(vdupq_n_f32(x)); }
+LM_INLINE v16 v_load(const float *p) { V_EACH(vld1q_f32(p + 4 * i)); }
+LM_INLINE void v_store(float *p, v16 a) { for (int i = 0; i < 4; i++) vst1q_f32(p + 4 * i, a.q[i]); }
+LM_INLINE v16 v_load_n(const float *p, size_t n) { float t[16] = { 0 }; memcpy(t, p, n * sizeof *p); return v_load(t); }
+LM_INLINE void v_store_n(float *p, v16 a, size_t n) { float t[16]; v_store(t, a); memcpy(p, t, n * sizeof *p); }
+LM_INLINE v16 v_add(v16 a, v16 b) { V_EACH(vaddq_f32(a.q[i], b.q[i])); }
+LM_INLINE v16 v_sub(v16 a, v16 b) { V_EACH(vsubq_f32(a.q[i], b.q[i])); }
+LM_INLINE v16 v_mul(v16 a, v16 b) { V_EACH(vmulq_f32(a.q[i], b.q[i])); }
+LM_INLINE v16 v_div(v16 a, v16 b) { V_EACH(vdivq_f32(a.q[i], b.q[i])); }
+LM_INLINE v16 v_fma(v16 a, v16 b, v16 c) { V_EACH(vfmaq_f32(c.q[i], a.q[i], b.q[i])); }
+/* fmax would give the number where one is NaN; the others give b. */
+LM_INLINE v16 v_max(v16 a, v16 b) { V_EACH(vbslq_f32(vcgtq_f32(a.q[i], b.q[i]), a.q[i], b.q[i])); }
+LM_INLINE v16 v_abs(v16 a) { V_EACH(vabsq_f32(a.q[i])); }
+LM_INLINE v16 v_round(v16 a) { V_EACH(vrndnq_f32(a.q[i])); }
+LM_INLINE v16 v_pick_lt(v16 a, v16 b, v16 x, v16 y) { V_EACH(vbslq_f32(vcltq_f32(a.q[i], b.q[i]), x.q[i], y.q[i])); }
+LM_INLINE v16 v_copysign(v16 a, v16 b) { V_EACH(vbslq_f32(vdupq_n_u32(0x80000000u), b.q[i], a.q[i])); }
+/* clang-format on */
+/* 2^n in two factors, as AVX2 does it. */
+LM_INLINE float32x4_t v_ldexp4(float32x4_t x, float32x4_t n)
+{
+    int32x4_t k = vcvtnq_s32_f32(n), h = vshrq_n_s32(k, 1), bias = vdupq_n_s32(127);
+    int32x4_t r = vsubq_s32(k, h);
+    x = vmulq_f32(x, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(h, bias), 23)));
+    return vmulq_f32(x, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(r, bias), 23)));
+}
+LM_INLINE v16 v_ldexp(v16 a, v16 n)
+{
+    V_EACH(v_ldexp4(a.q[i], n.q[i]));
+}
+LM_INLINE float v_sum(v16 a)
+{
+    float32x4_t s = vaddq_f32(vaddq_f32(a.q[0], a.q[2]), vaddq_f32(a.q[1], a.q[3]));
+    float32x2_t t = vadd_f32(vget_low_f32(s), vget_high_f32(s));
+    return vget_lane_f32(t, 0) + vget_lane_f32(t, 1);
+}
+LM_INLINE float32x4_t v_max4(float32x4_t a, float32x4_t b)
+{
+    return vbslq_f32(vcgtq_f32(a, b), a, b);
+}
+LM_INLINE float v_hmax(v16 a)
+{
+    float t[4];
+    vst1q_f32(t, v_max4(v_max4(a.q[0], a.q[2]), v_max4(a.q[1], a.q[3])));
+    float x = t[0] > t[2] ? t[0] : t[2], y = t[1] > t[3] ? t[1] : t[3];
+    return x > y ? x : y;
+}
+LM_INLINE float32x4_t v_from_bf16(uint16x4_t h)
+{
+    return vreinterpretq_f32_u32(vshll_n_u16(h, 16));
+}
+LM_INLINE uint16x4_t v_four(const uint8_t *p)
+{
+    return vreinterpret_u16_u8(vld1_u8(p));
+}
+LM_INLINE v16 v_load_bf16(const uint8_t *p)
+{
+    V_EACH(v_from_bf16(v_four(p + 8 * i)));
+}
+LM_INLINE v16 v_load_f16(const uint8_t *p)
+{
+    V_EACH(vcvt_f32_f16(vreinterpret_f16_u16(v_four(p + 8 * i))));
+}
+LM_INLINE void v_pairs_bf16(const uint8_t *p, v16 *a, v16 *b)
+{
+    for (int i = 0; i < 4; i++) {
+        uint32x4_t x = vreinterpretq_u32_u8(vld1q_u8(p + 16 * i));
+        a->q[i] = vreinterpretq_f32_u32(vshlq_n_u32(x, 16));
+        b->q[i] = vreinterpretq_f32_u32(vandq_u32(x, vdupq_n_u32(0xffff0000u)));
+    }
+}
+LM_INLINE void v_pairs_f16(const uint8_t *p, v16 *a, v16 *b)
+{
+    for (int i = 0; i < 4; i++) {
+        uint32x4_t x = vreinterpretq_u32_u8(vld1q_u8(p + 16 * i));
+        a->q[i] = vcvt_f32_f16(vreinterpret_f16_u16(vmovn_u32(x)));
+        b->q[i] = vcvt_f32_f16(vreinterpret_f16_u16(vshrn_n_u32(x, 16)));
+    }
+}
+#undef V_EACH
 
 #else
 #include "quant/quant.h"
@@ -223,6 +341,18 @@ LM_INLINE float v_hmax(v16 a)
         for (int i = 0; i < half; i++)
             a.f[i] = a.f[i] > a.f[i + half] ? a.f[i] : a.f[i + half];
     return a.f[0];
+}
+LM_INLINE v16 v_load_bf16(const uint8_t *p)
+{
+    uint16_t h[LANES];
+    memcpy(h, p, sizeof h);
+    V_EACH(lm_bf16_to_f32(h[i]));
+}
+LM_INLINE v16 v_load_f16(const uint8_t *p)
+{
+    uint16_t h[LANES];
+    memcpy(h, p, sizeof h);
+    V_EACH(lm_f16_to_f32(h[i]));
 }
 LM_INLINE void v_pairs_bf16(const uint8_t *p, v16 *a, v16 *b)
 {
