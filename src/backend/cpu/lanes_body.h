@@ -74,13 +74,12 @@ static void starts_of(const lm_lin_class *c, int off, const int16_t *hi, const i
 
 typedef struct {
     const lm_matrix *w;
-    uint32_t blocks, per;    /* of a row; of a group */
+    uint32_t blocks, shift;  /* of a row; a group has 1 << shift */
     size_t row_bytes[3];     /* of each plane */
     const int8_t *x, *xlo;   /* [block][32] in the order of the quads */
     const float *d;          /* [block] */
     float *xs;               /* [group] */
     int32_t *start;          /* [block], or [half a block] */
-    bool any_start;
     float *s, *m, *t;        /* [VECS][GROUPS][WIDTH], of a slab */
 } job;
 
@@ -108,7 +107,7 @@ static void prepare(job *j, const lm_matrix *w, const uint8_t *x, uint8_t *scrat
     const float *xs = lm_act_xs(x, cols);
     const int8_t *lo = precise ? lm_act_lo(x, cols) : NULL;
     int off = off_here(kind, bits, c.off);
-    *j = (job){ .w = w, .blocks = cols / 32, .per = c.blocks, .x = (const int8_t *)x, .xlo = lo };
+    *j = (job){ .w = w, .blocks = cols / 32, .shift = c.blocks / 2u, .x = (const int8_t *)x, .xlo = lo };
     j->d = lm_act_d(x, cols);
     for (int i = 0; i < w->quant->n_planes; i++)
         j->row_bytes[i] = (size_t)lm_quant_row_bytes(w->quant, i, cols);
@@ -124,42 +123,46 @@ static void prepare(job *j, const lm_matrix *w, const uint8_t *x, uint8_t *scrat
     scratch += (precise ? 2 : 1) * (size_t)p;
     j->xs = (float *)(void *)scratch;
     j->start = (int32_t *)(void *)(scratch + p / 8);
-    j->any_start = off != 0;
     if (off)
         starts_of(&c, off, lm_act_sum(x, cols), precise ? lm_act_sum_lo(x, cols) : NULL, j->blocks, j->start);
     scratch += lm_round_up(p / 8 + p / 4, 64);
     j->s = (float *)(void *)scratch;
     j->m = j->s + VECS * GROUPS * WIDTH;
     j->t = j->m + VECS * GROUPS * WIDTH;
-    for (uint32_t g = 0, b = 0; g < j->blocks / j->per; g++) {
+    for (uint32_t g = 0, b = 0; g < j->blocks >> j->shift; g++) {
         float of = xs[b++];
-        for (uint32_t i = 1; i < j->per; i++)
+        for (uint32_t i = 1; i < c.blocks; i++)
             of += xs[b++];
         j->xs[g] = of;
     }
 }
 
-LM_INLINE void prefetch_unit(how h, const uint8_t *const p[WIDTH], size_t at, int n)
+LM_INLINE uint32_t shift_of(how h, const job *j)
+{
+    return h.kind != LM_Q_AFFINE ? 0 : h.shift >= 0 ? (uint32_t)h.shift : j->shift;
+}
+
+LM_INLINE void prefetch_unit(how h, rows p, size_t at, int n)
 {
     size_t bytes = by_256(h.kind) ? super_bytes(h.kind) : (size_t)n * block_bytes(h.kind, h.bits);
 #pragma GCC unroll 8
     for (int i = 0; i < WIDTH; i++)
-        for (size_t line = 0; line < bytes; line += 64) {
-            __builtin_prefetch(p[i] + at + line + AHEAD_NEAR, 0, 3);
-            __builtin_prefetch(p[i] + at + line + AHEAD_FAR, 0, 2);
+        for (size_t line = 0; line + 16 < bytes; line += 64) {
+            __builtin_prefetch(row_of(p, i) + at + line + AHEAD_NEAR, 0, 3);
+            __builtin_prefetch(row_of(p, i) + at + line + AHEAD_FAR, 0, 2);
         }
 }
 
 /* The unit of n blocks from block b of a vector of rows; b0 begins the slab.  With
  * minima: *acc takes them, products go to t.  Without: *acc takes the products. */
-LM_INLINE void one_unit(how h, const job *j, const uint8_t *const p[WIDTH], uint32_t b0, uint32_t b, int n,
+LM_INLINE void one_unit(how h, const job *j, rows p, uint32_t b0, uint32_t b, int n,
                         float *s_at, float *m_at, float *t_at, vf *acc)
 {
     const bool planes = has_planes(h.kind), mins = has_mins(h.kind);
     const size_t at = unit_at(h.kind, h.bits, b);
     const unit_x u = { j->x + 32 * b, h.precise ? j->xlo + 32 * b : NULL,
-                       j->start + (h.kind == LM_Q_Q6_K ? 2 * b : b), j->any_start };
-    const uint32_t per = h.kind == LM_Q_AFFINE ? j->per : 1;
+                       j->start + (h.kind == LM_Q_Q6_K ? 2 * b : b) };
+    const uint32_t shift = shift_of(h, j), mask = (1u << shift) - 1;
     vi I[8];
     vf s[8], m[8], t = f_set1(0);
     prefetch_unit(h, p, at, n);
@@ -168,10 +171,10 @@ LM_INLINE void one_unit(how h, const job *j, const uint8_t *const p[WIDTH], uint
         unit_scales(h, p, at, n, s, m);
 #pragma GCC unroll 8
     for (int i = 0; i < n; i++) {
-        uint32_t g = (b + (uint32_t)i) / per, in = g - b0 / per;
+        uint32_t g = (b + (uint32_t)i) >> shift, in = g - (b0 >> shift);
         vf f = l_float(I[i]), d = f_set1(j->d[b + (uint32_t)i]);
-        t = (uint32_t)i % per ? f_fma(f, d, t) : f_mul(f, d);
-        if ((uint32_t)i % per != per - 1)
+        t = (uint32_t)i & mask ? f_fma(f, d, t) : f_mul(f, d);
+        if (((uint32_t)i & mask) != mask)
             continue;
         if (mins) {
             f_store(t_at + in * WIDTH, t);
@@ -184,30 +187,31 @@ LM_INLINE void one_unit(how h, const job *j, const uint8_t *const p[WIDTH], uint
     }
 }
 
-/* Vector v of n: rows p (and their scales q, r) from first to last; out [n][WIDTH]. */
-LM_INLINE void one_rows(how h, const job *j, const uint8_t *const p[][WIDTH], const uint8_t *const q[][WIDTH],
-                        const uint8_t *const r[][WIDTH], uint32_t n, float *out)
+/* n vectors of rows, p[plane] the first of them, the others a row further each; out
+ * [n][WIDTH]. */
+LM_INLINE void one_rows(how h, const job *j, const rows p[3], uint32_t n, float *out)
 {
     const bool planes = has_planes(h.kind), mins = has_mins(h.kind);
-    const uint32_t unit = by_256(h.kind) ? 8 : 4, per = h.kind == LM_Q_AFFINE ? j->per : 1;
+    const uint32_t unit = by_256(h.kind) ? 8 : 4, shift = shift_of(h, j);
     const lm_quant_kind scales = h.kind == LM_Q_AFFINE ? j->w->quant->scale_kind : (lm_quant_kind)h.kind;
     vf acc[VECS];
     for (uint32_t v = 0; v < n; v++)
         acc[v] = f_set1(0);
     for (uint32_t b0 = 0; b0 < j->blocks; b0 += SLAB) {
-        const uint32_t b1 = LM_MIN(j->blocks, b0 + SLAB), groups = (b1 - b0) / per;
+        const uint32_t b1 = LM_MIN(j->blocks, b0 + SLAB), groups = (b1 - b0) >> shift;
         for (uint32_t v = 0; v < n; v++) {
             float *s = j->s + v * GROUPS * WIDTH, *m = j->m + v * GROUPS * WIDTH, *t = j->t + v * GROUPS * WIDTH;
             vf a = acc[v];
             if (planes)
-                plane_groups(scales, q[v], j->row_bytes[1], b0 / per, groups, s, WIDTH);
+                plane_groups(scales, rows_on(p[1], v * j->w->stride[1]), j->row_bytes[1], b0 >> shift, groups, s, WIDTH);
             if (planes && mins)
-                plane_groups(scales, r[v], j->row_bytes[2], b0 / per, groups, m, WIDTH);
+                plane_groups(scales, rows_on(p[2], v * j->w->stride[2]), j->row_bytes[2], b0 >> shift, groups, m, WIDTH);
+            const rows of = rows_on(p[0], v * j->w->stride[0]);
             uint32_t b = b0;
             for (; b + unit <= b1; b += unit)
-                one_unit(h, j, p[v], b0, b, (int)unit, s, m, t, &a);
+                one_unit(h, j, of, b0, b, (int)unit, s, m, t, &a);
             if (b < b1 && !by_256(h.kind))
-                one_unit(h, j, p[v], b0, b, (int)(b1 - b), s, m, t, &a);
+                one_unit(h, j, of, b0, b, (int)(b1 - b), s, m, t, &a);
             acc[v] = a;
         }
         for (uint32_t g = 0; g < groups && mins; g++)
@@ -220,21 +224,25 @@ LM_INLINE void one_rows(how h, const job *j, const uint8_t *const p[][WIDTH], co
         f_store(out + v * WIDTH, acc[v]);
 }
 
-typedef void one_kernel(const job *j, const uint8_t *const p[][WIDTH], const uint8_t *const q[][WIDTH],
-                        const uint8_t *const r[][WIDTH], uint32_t n, float *out);
+typedef void one_kernel(const job *j, const rows p[3], uint32_t n, float *out);
+
+/* Groups of 64 are the usual ones: with the size constant they are a third faster. */
+LM_INLINE void one_kind(int kind, int bits, bool precise, const job *j, const rows p[3], uint32_t n, float *out)
+{
+    if (kind == LM_Q_AFFINE && j->shift == 1)
+        one_rows((how){ kind, bits, precise, false, 1 }, j, p, n, out);
+    else
+        one_rows((how){ kind, bits, precise, false, -1 }, j, p, n, out);
+}
 
 #define ONE(name, kind, bits)                                                                                \
-    static LM_NOINLINE void one_##name(const job *j, const uint8_t *const p[][WIDTH],                        \
-                                       const uint8_t *const q[][WIDTH], const uint8_t *const r[][WIDTH],     \
-                                       uint32_t n, float *out)                                               \
+    static LM_NOINLINE void one_##name(const job *j, const rows p[3], uint32_t n, float *out)                \
     {                                                                                                        \
-        one_rows((how){ kind, bits, false, false }, j, p, q, r, n == VECS ? VECS : n, out);                  \
+        one_kind(kind, bits, false, j, p, n, out);                                                           \
     }                                                                                                        \
-    static LM_NOINLINE void one_##name##_precise(const job *j, const uint8_t *const p[][WIDTH],              \
-                                                 const uint8_t *const q[][WIDTH],                            \
-                                                 const uint8_t *const r[][WIDTH], uint32_t n, float *out)    \
+    static LM_NOINLINE void one_##name##_precise(const job *j, const rows p[3], uint32_t n, float *out)      \
     {                                                                                                        \
-        one_rows((how){ kind, bits, true, false }, j, p, q, r, n, out);                                      \
+        one_kind(kind, bits, true, j, p, n, out);                                                            \
     }
 LANES_FORMATS(ONE)
 
@@ -248,32 +256,44 @@ static one_kernel *one_of(const lm_quant *q, bool precise)
     return NULL;
 }
 
+/* `each` rows of WIDTH streams, `apart` rows from each other (0: the same row). */
+static void one_streams(const job *j, one_kernel *kernel, uint32_t row0, uint32_t each, uint32_t apart, float *y)
+{
+    const lm_matrix *w = j->w;
+    for (uint32_t i = 0; i < each; i += VECS) {
+        uint32_t n = LM_MIN(each - i, (uint32_t)VECS);
+        rows p[3] = { { 0 } };
+        float out[VECS * WIDTH];
+        for (int z = 0; z < w->quant->n_planes; z++) {
+            p[z] = rows_at(w->plane[z] + (row0 + i) * w->stride[z], apart * w->stride[z]);
+            for (int k = 0; z && k < WIDTH; k++) /* the scales of the next rows */
+                for (size_t line = 0; line < VECS * j->row_bytes[z]; line += 64)
+                    __builtin_prefetch(row_of(p[z], k) + VECS * w->stride[z] + line, 0, 3);
+        }
+        kernel(j, p, n, out);
+        for (uint32_t k = 0; k < n * WIDTH; k++)
+            y[row0 + k % WIDTH * apart + i + k / WIDTH] = out[k];
+    }
+}
+
 static void one_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, float *y,
                     void *scratch, bool precise)
 {
     job j;
-    one_kernel *rows = one_of(w->quant, precise);
-    uint32_t each = (row1 - row0 + WIDTH - 1) / WIDTH; /* rows of a stream */
+    one_kernel *kernel = one_of(w->quant, precise);
+    const uint32_t first = row0;
     prepare(&j, w, x, scratch, precise);
-    for (uint32_t i = 0; i < each; i += VECS) {
-        uint32_t n = LM_MIN(each - i, (uint32_t)VECS);
-        const uint8_t *p[3][VECS][WIDTH] = { 0 };
-        uint32_t at[VECS * WIDTH];
-        float out[VECS * WIDTH];
-        for (uint32_t k = 0; k < n * WIDTH; k++) {
-            uint32_t row = row0 + k % WIDTH * each + i + k / WIDTH;
-            at[k] = LM_MIN(row, row1 - 1);
-            for (int z = 0; z < w->quant->n_planes; z++) {
-                p[z][k / WIDTH][k % WIDTH] = w->plane[z] + at[k] * w->stride[z];
-                if (z)
-                    __builtin_prefetch(w->plane[z] + (at[k] + VECS) * w->stride[z], 0, 3);
-            }
-        }
-        rows(&j, (const uint8_t *const(*)[WIDTH])p[0], (const uint8_t *const(*)[WIDTH])p[1],
-             (const uint8_t *const(*)[WIDTH])p[2], n, out);
-        for (uint32_t k = 0; k < n * WIDTH; k++)
-            y[at[k]] = out[k]; /* the last row, repeated, has the same sum */
+    while (row1 - row0 >= WIDTH) {
+        uint32_t each = (row1 - row0) / WIDTH;
+        one_streams(&j, kernel, row0, each, each, y);
+        row0 += each * WIDTH;
     }
+    if (row0 < row1 && row1 - first >= WIDTH) { /* some rows again: the same sums */
+        one_streams(&j, kernel, row1 - WIDTH, 1, 1, y);
+        return;
+    }
+    for (; row0 < row1; row0++)
+        one_streams(&j, kernel, row0, 1, 0, y);
 }
 
 /* --- many tokens ------------------------------------------------------------------ */
@@ -282,7 +302,7 @@ typedef struct {
     vi codes[RUN * 8 * VECS]; /* [block][quad][VECS] */
     float s[GROUPS * LM_PANEL], m[GROUPS * LM_PANEL]; /* [group][row], of a slab */
     int32_t sc[2 * SLAB * LM_PANEL]; /* [half a block][row]: q6_K */
-    const uint8_t *rows[3][VECS][WIDTH];
+    rows of[3][VECS];
     size_t row_bytes[3];
 } panel;
 
@@ -295,7 +315,7 @@ LM_INLINE void panel_scales(how h, panel *t, uint32_t b0, uint32_t b1)
             const size_t at = unit_at(h.kind, h.bits, b);
             const int n = by_256(h.kind) ? 8 : (int)LM_MIN(unit, b1 - b);
             vf s[8], m[8];
-            unit_scales(h, t->rows[0][v], at, n, s, m);
+            unit_scales(h, t->of[0][v], at, n, s, m);
             for (uint32_t i = 0; i < (uint32_t)n; i++) {
                 size_t to = (b - b0 + i) * LM_PANEL + v * WIDTH;
                 f_store(t->s + to, s[i]);
@@ -304,7 +324,7 @@ LM_INLINE void panel_scales(how h, panel *t, uint32_t b0, uint32_t b1)
             }
             if (h.kind == LM_Q_Q6_K) {
                 vi sc[16];
-                unit_sub(t->rows[0][v], at, sc);
+                unit_sub(t->of[0][v], at, sc);
                 for (uint32_t i = 0; i < 16; i++)
                     l_store(t->sc + (2 * (b - b0) + i) * LM_PANEL + v * WIDTH, sc[i]);
             }
@@ -317,7 +337,7 @@ LM_INLINE void panel_codes(how h, panel *t, uint32_t b0, uint32_t b1)
     for (uint32_t v = 0; v < VECS; v++)
         for (uint32_t b = b0; b < b1; b += unit) {
             const int n = by_256(h.kind) ? 8 : (int)LM_MIN(unit, b1 - b);
-            unit_codes(h, t->rows[0][v], unit_at(h.kind, h.bits, b), t->row_bytes[0], n, NULL, NULL,
+            unit_codes(h, t->of[0][v], unit_at(h.kind, h.bits, b), t->row_bytes[0], n, NULL, NULL,
                        t->codes + (b - b0) * 8 * VECS + v);
         }
 }
@@ -327,7 +347,7 @@ typedef void panel_kernel(panel *t, uint32_t b0, uint32_t b1, bool scales);
 #define PANEL(name, kind, bits)                                                                              \
     static LM_NOINLINE void panel_##name(panel *t, uint32_t b0, uint32_t b1, bool scales)                    \
     {                                                                                                        \
-        const how h = { kind, bits, false, true };                                                           \
+        const how h = { kind, bits, false, true, -1 };                                                           \
         if (!scales)                                                                                         \
             panel_codes(h, t, b0, b1);                                                                       \
         else if (!has_planes(kind))                                                                          \
@@ -535,7 +555,7 @@ static void many_slab(const lm_matrix *w, const lm_lin_class *c, panel *p, uint3
     unpack(p, b0, b1, true);
     for (int z = 1; z < q->n_planes; z++)
         for (int v = 0; v < VECS; v++)
-            plane_groups(scales, p->rows[z][v], p->row_bytes[z], b0 / per, groups,
+            plane_groups(scales, p->of[z][v], p->row_bytes[z], b0 / per, groups,
                          (z == 1 ? p->s : p->m) + v * WIDTH, LM_PANEL);
     for (uint32_t t = 0; c->mins && t < n;) {
         int T = n - t >= TILE ? TILE : 1;
@@ -573,15 +593,15 @@ static void many_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uin
     for (int z = 0; z < w->quant->n_planes; z++)
         p->row_bytes[z] = (size_t)lm_quant_row_bytes(w->quant, z, w->cols);
     for (uint32_t row = row0; row < row1; row += LM_PANEL) {
-        uint32_t rows = LM_MIN(row1 - row, (uint32_t)LM_PANEL);
-        for (uint32_t k = 0; k < LM_PANEL; k++)
+        row = LM_MIN(row, row1 - LM_PANEL); /* some rows again: the same sums */
+        for (uint32_t v = 0; v < VECS; v++)
             for (int z = 0; z < w->quant->n_planes; z++)
-                p->rows[z][k / WIDTH][k % WIDTH] = w->plane[z] + (row + LM_MIN(k, rows - 1)) * w->stride[z];
+                p->of[z][v] = rows_at(w->plane[z] + (row + v * WIDTH) * w->stride[z], w->stride[z]);
         memset(acc, 0, (size_t)n * LM_PANEL * sizeof *acc);
         for (uint32_t b0 = 0; b0 < blocks; b0 += SLAB)
             many_slab(w, &c, p, b0, LM_MIN(blocks, b0 + SLAB), x, n, acc, precise);
         for (uint32_t t = 0; t < n; t++)
-            memcpy(y + t * ldy + row, acc + (size_t)t * LM_PANEL, rows * sizeof *y);
+            memcpy(y + t * ldy + row, acc + (size_t)t * LM_PANEL, LM_PANEL * sizeof *y);
     }
 }
 
@@ -592,7 +612,7 @@ enum { FEW = 2 }; /* fewer tokens go one by one */
 LM_INLINE void run_codes(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n,
                          float *y, size_t ldy, void *scratch, bool precise)
 {
-    if (n >= FEW) {
+    if (n >= FEW && row1 - row0 >= LM_PANEL) {
         many_run(w, row0, row1, x, n, y, ldy, scratch, precise);
         return;
     }

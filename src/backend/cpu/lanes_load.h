@@ -15,6 +15,7 @@
 typedef struct {
     int kind, bits;
     bool precise, store; /* two planes of activations; codes to a panel */
+    int shift;           /* blocks in a group of an affine format, as a power of two; -1: ask */
 } how;
 
 LM_INLINE bool by_256(int kind)
@@ -49,6 +50,22 @@ LM_INLINE int limit_of(int kind, int bits)
     case LM_Q_MXFP4: /* 24 */
     case LM_Q_MLX_MXFP4: return 4;
     default: return 8;
+    }
+}
+
+/* Formats with `off`: what it takes away is the value that their sums start from. */
+LM_INLINE bool has_start(int kind, int bits)
+{
+    switch (kind) {
+    case LM_Q_AFFINE: return SIGNED_WIDE && bits == 8;
+    case LM_Q_Q8_0:
+    case LM_Q_IQ4_NL:
+    case LM_Q_IQ4_XS: return !SIGNED_WIDE;
+    case LM_Q_Q4_1:
+    case LM_Q_Q5_1:
+    case LM_Q_Q4_K:
+    case LM_Q_Q5_K: return false;
+    default: return true;
     }
 }
 
@@ -127,7 +144,7 @@ LM_INLINE bool even_odd(int kind, int bits)
 
 /* 16 bytes of two codes: quads 0 to 3 are the low halves of the bytes, or the even
  * columns; the activations of one token are laid out alike. */
-LM_INLINE void nibbles(how h, const uint8_t *const p[WIDTH], size_t at, vi fifth, sink *s)
+LM_INLINE void nibbles(how h, rows p, size_t at, vi fifth, sink *s)
 {
     const vi low = l_bytes(15);
     vi a[4];
@@ -162,19 +179,16 @@ LM_INLINE vi spread(vi u, int bits)
 }
 
 /* A block of a stream of codes; loads of 16 bytes may reach beyond it. */
-LM_INLINE void bit_stream(how h, const uint8_t *const p[WIDTH], size_t at, size_t row_bytes, sink *s)
+LM_INLINE void bit_stream(how h, rows p, size_t at, size_t row_bytes, sink *s)
 {
-    uint8_t end[WIDTH][32];
-    const uint8_t *q[WIDTH];
+    uint8_t end[WIDTH * 32];
+    rows q = rows_on(p, at);
     size_t half = 2 * (size_t)h.bits;
-    bool safe = at + half + 16 <= row_bytes;
-    for (int i = 0; i < WIDTH; i++) {
-        q[i] = p[i] + at;
-        if (!safe) {
-            memset(end[i], 0, sizeof end[i]);
-            memcpy(end[i], q[i], 2 * half);
-            q[i] = end[i];
-        }
+    if (at + half + 16 > row_bytes) {
+        memset(end, 0, sizeof end);
+        for (int i = 0; i < WIDTH; i++)
+            memcpy(end + 32 * i, row_of(q, i), 2 * half);
+        q = rows_at(end, 32);
     }
 #pragma GCC unroll 2
     for (int part = 0; part < 2; part++) {
@@ -190,7 +204,7 @@ LM_INLINE void bit_stream(how h, const uint8_t *const p[WIDTH], size_t at, size_
     }
 }
 
-LM_INLINE void plain_bytes(how h, const uint8_t *const p[WIDTH], size_t at, sink *s)
+LM_INLINE void plain_bytes(how h, rows p, size_t at, sink *s)
 {
     const bool flip = h.kind == LM_Q_Q8_0 ? !SIGNED_WIDE : SIGNED_WIDE;
 #pragma GCC unroll 2
@@ -205,7 +219,7 @@ LM_INLINE void plain_bytes(how h, const uint8_t *const p[WIDTH], size_t at, sink
 }
 
 /* 64 columns of q4_K and q5_K: blocks 2 * i and 2 * i + 1 of 256. */
-LM_INLINE void k45_pair(how h, const uint8_t *const p[WIDTH], size_t at, int i, sink s[2])
+LM_INLINE void k45_pair(how h, rows p, size_t at, int i, sink s[2])
 {
     const vi low = l_bytes(15), five = l_bytes(16);
     const bool fifth = h.kind == LM_Q_Q5_K;
@@ -232,7 +246,7 @@ LM_INLINE void k45_pair(how h, const uint8_t *const p[WIDTH], size_t at, int i, 
 }
 
 /* 16 columns of each of the four blocks of half `half` of q6_K's 256. */
-LM_INLINE void q6_part(how h, const uint8_t *const p[WIDTH], size_t at, int half, int part, sink s[4])
+LM_INLINE void q6_part(how h, rows p, size_t at, int half, int part, sink s[4])
 {
     const vi low = l_bytes(15), two = l_bytes(0x30);
     size_t codes = at + 64 * (size_t)half + 16 * (size_t)part;
@@ -257,7 +271,6 @@ LM_INLINE void q6_part(how h, const uint8_t *const p[WIDTH], size_t at, int half
 typedef struct {
     const int8_t *x, *xlo; /* of the unit */
     const int32_t *start;  /* -off * sum, a block (half a block: q6_K) */
-    bool any_start;
 } unit_x;
 
 LM_INLINE sink sink_of(how h, const unit_x *u, vi *to, int block)
@@ -271,7 +284,7 @@ LM_INLINE sink sink_of(how h, const unit_x *u, vi *to, int block)
 
 /* The unit of n blocks at byte `at` of each row: I of linear_impl.h for each block
  * and row, or codes into to [block][8][VECS]. */
-LM_INLINE void unit_codes(how h, const uint8_t *const p[WIDTH], size_t at, size_t row_bytes, int n,
+LM_INLINE void unit_codes(how h, rows p, size_t at, size_t row_bytes, int n,
                           const unit_x *u, vi *I, vi *to)
 {
     if (h.kind == LM_Q_Q4_K || h.kind == LM_Q_Q5_K) {
@@ -335,7 +348,7 @@ LM_INLINE void unit_codes(how h, const uint8_t *const p[WIDTH], size_t at, size_
         default: nibbles(h, p, from + block_bytes(h.kind, h.bits) - 16, fifth, &s); break;
         }
         if (!h.store)
-            I[b] = u->any_start ? l_add(sum_of_sink(h, &s), l_set1(u->start[b])) : sum_of_sink(h, &s);
+            I[b] = has_start(h.kind, h.bits) ? l_add(sum_of_sink(h, &s), l_set1(u->start[b])) : sum_of_sink(h, &s);
     }
 }
 
@@ -347,7 +360,7 @@ LM_INLINE vf e8m0(vi e)
 }
 
 /* Scales and minima of a unit of a format that keeps them among the codes. */
-LM_INLINE void unit_scales(how h, const uint8_t *const p[WIDTH], size_t at, int n, vf *s, vf *m)
+LM_INLINE void unit_scales(how h, rows p, size_t at, int n, vf *s, vf *m)
 {
     if (h.kind == LM_Q_Q4_K || h.kind == LM_Q_Q5_K) {
         const vi six = l_bytes(63), four = l_bytes(15), top = l_bytes(0x30), byte = l_set1(255);
@@ -388,7 +401,7 @@ LM_INLINE void unit_scales(how h, const uint8_t *const p[WIDTH], size_t at, int 
 }
 
 /* q6_K's integer scales of a unit, two a block. */
-LM_INLINE void unit_sub(const uint8_t *const p[WIDTH], size_t at, vi to[16])
+LM_INLINE void unit_sub(rows p, size_t at, vi to[16])
 {
     vi sc[4];
     load4(p, at + 192, sc);
@@ -399,21 +412,19 @@ LM_INLINE void unit_sub(const uint8_t *const p[WIDTH], size_t at, vi to[16])
 
 /* Groups g0 to g0 + n of a plane of scales, to[(g - g0) * step floats]; up to 16
  * more are written. */
-LM_INLINE void plane_groups(lm_quant_kind kind, const uint8_t *const p[WIDTH], size_t row_bytes, uint32_t g0,
+LM_INLINE void plane_groups(lm_quant_kind kind, rows p, size_t row_bytes, uint32_t g0,
                             uint32_t n, float *to, size_t step)
 {
     const size_t size = kind == LM_Q_F32 ? 4 : kind == LM_Q_MLX_MXFP4 ? 1 : 2, each = 16 / size;
     for (uint32_t g = 0; g < n; g += (uint32_t)each) {
-        uint8_t end[WIDTH][16];
-        const uint8_t *q[WIDTH];
+        uint8_t end[WIDTH * 16];
         size_t at = (g0 + g) * size, left = row_bytes - at;
-        for (int i = 0; i < WIDTH; i++) {
-            q[i] = p[i] + at;
-            if (left < 16) {
-                memset(end[i], 0, 16);
-                memcpy(end[i], q[i], left);
-                q[i] = end[i];
-            }
+        rows q = rows_on(p, at);
+        if (left < 16) {
+            memset(end, 0, sizeof end);
+            for (int i = 0; i < WIDTH; i++)
+                memcpy(end + 16 * i, row_of(q, i), left);
+            q = rows_at(end, 16);
         }
         vi a[4];
         load4(q, 0, a);

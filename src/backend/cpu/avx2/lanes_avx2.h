@@ -28,6 +28,8 @@ enum {
     SIGNED_WIDE = !DOT /* codes beyond 127 as signed bytes */
 };
 
+#include "backend/cpu/lanes_rows.h"
+
 /* clang-format off */
 LM_INLINE vi l_set1(int32_t x) { return _mm256_set1_epi32(x); }
 LM_INLINE vi l_bytes(uint8_t x) { return _mm256_set1_epi8((char)x); }
@@ -64,13 +66,13 @@ LM_INLINE vi l_quad(const int8_t *x)
 }
 
 /* 16 bytes of each row: row i and row i + 4 in a[i]. */
-LM_INLINE void load4(const uint8_t *const p[WIDTH], size_t at, vi a[4])
+LM_INLINE void load4(rows p, size_t at, vi a[4])
 {
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
         a[i] = _mm256_inserti128_si256(
-            _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(p[i] + at))),
-            _mm_loadu_si128((const __m128i *)(const void *)(p[i + 4] + at)), 1);
+            _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(row_of(p, i) + at))),
+            _mm_loadu_si128((const __m128i *)(const void *)(row_of(p, i + 4) + at)), 1);
 }
 
 /* Those to [four bytes of a row][row]. */
@@ -93,28 +95,28 @@ LM_INLINE vi l_two_words(vi a, int n)
 }
 
 /* Four bytes of each row. */
-LM_INLINE vi words(const uint8_t *const p[WIDTH], size_t at)
+LM_INLINE vi words(rows p, size_t at)
 {
     int32_t u[WIDTH];
 #pragma GCC unroll 8
     for (int i = 0; i < WIDTH; i++)
-        memcpy(&u[i], p[i] + at, 4);
+        memcpy(&u[i], row_of(p, i) + at, 4);
     return _mm256_setr_epi32(u[0], u[1], u[2], u[3], u[4], u[5], u[6], u[7]);
 }
 
 /* A byte of each row. */
-LM_INLINE vi single_bytes(const uint8_t *const p[WIDTH], size_t at)
+LM_INLINE vi single_bytes(rows p, size_t at)
 {
-    return _mm256_setr_epi32(p[0][at], p[1][at], p[2][at], p[3][at], p[4][at], p[5][at], p[6][at], p[7][at]);
+    return _mm256_setr_epi32(row_of(p, 0)[at], row_of(p, 1)[at], row_of(p, 2)[at], row_of(p, 3)[at], row_of(p, 4)[at], row_of(p, 5)[at], row_of(p, 6)[at], row_of(p, 7)[at]);
 }
 
 /* An f16 of each row. */
-LM_INLINE vf halves(const uint8_t *const p[WIDTH], size_t at)
+LM_INLINE vf halves(rows p, size_t at)
 {
     int16_t u[WIDTH];
 #pragma GCC unroll 8
     for (int i = 0; i < WIDTH; i++)
-        memcpy(&u[i], p[i] + at, 2);
+        memcpy(&u[i], row_of(p, i) + at, 2);
     return _mm256_cvtph_ps(_mm_setr_epi16(u[0], u[1], u[2], u[3], u[4], u[5], u[6], u[7]));
 }
 

@@ -17,6 +17,8 @@ typedef float32x4_t vf;
 
 enum { WIDTH = 4, VECS = LM_PANEL / WIDTH, TILE = 4, SIGNED_WIDE = 1, DOT = 1 };
 
+#include "backend/cpu/lanes_rows.h"
+
 /* clang-format off */
 LM_INLINE vi l_set1(int32_t x) { return vdupq_n_u32((uint32_t)x); }
 LM_INLINE vi l_bytes(uint8_t x) { return vreinterpretq_u32_u8(vdupq_n_u8(x)); }
@@ -51,10 +53,10 @@ LM_INLINE vi l_quad(const int8_t *x)
     return vdupq_n_u32(u);
 }
 
-LM_INLINE void load4(const uint8_t *const p[WIDTH], size_t at, vi a[4])
+LM_INLINE void load4(rows p, size_t at, vi a[4])
 {
     for (int i = 0; i < 4; i++)
-        a[i] = l_load(p[i] + at);
+        a[i] = l_load(row_of(p, i) + at);
 }
 
 LM_INLINE void turn4(vi a[4])
@@ -74,17 +76,17 @@ LM_INLINE vi l_two_words(vi a, int n)
     return vreinterpretq_u32_u8(vqtbl1q_u8(vreinterpretq_u8_u32(a), at));
 }
 
-LM_INLINE vi words(const uint8_t *const p[WIDTH], size_t at)
+LM_INLINE vi words(rows p, size_t at)
 {
     uint32_t u[WIDTH];
     for (int i = 0; i < WIDTH; i++)
-        memcpy(&u[i], p[i] + at, 4);
+        memcpy(&u[i], row_of(p, i) + at, 4);
     return vld1q_u32(u);
 }
 
-LM_INLINE vi single_bytes(const uint8_t *const p[WIDTH], size_t at)
+LM_INLINE vi single_bytes(rows p, size_t at)
 {
-    const uint32_t u[WIDTH] = { p[0][at], p[1][at], p[2][at], p[3][at] };
+    const uint32_t u[WIDTH] = { row_of(p, 0)[at], row_of(p, 1)[at], row_of(p, 2)[at], row_of(p, 3)[at] };
     return vld1q_u32(u);
 }
 
@@ -93,11 +95,11 @@ LM_INLINE vf to_floats(uint16x4_t h)
     return vcvt_f32_f16(vreinterpret_f16_u16(h));
 }
 
-LM_INLINE vf halves(const uint8_t *const p[WIDTH], size_t at)
+LM_INLINE vf halves(rows p, size_t at)
 {
     uint16_t u[WIDTH];
     for (int i = 0; i < WIDTH; i++)
-        memcpy(&u[i], p[i] + at, 2);
+        memcpy(&u[i], row_of(p, i) + at, 2);
     return to_floats(vld1_u16(u));
 }
 
