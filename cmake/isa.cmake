@@ -17,6 +17,7 @@ foreach(isa avx2 avx_vnni avx512 amx neon)
   file(GLOB isa_sources CONFIGURE_DEPENDS src/backend/cpu/${isa}/*.c)
   if(isa IN_LIST LM_ISAS)
     set_source_files_properties(${isa_sources} PROPERTIES COMPILE_OPTIONS "${LM_ISA_${isa}}")
+    list(APPEND LM_ISA_SOURCES ${isa_sources})
     if(isa STREQUAL "neon")
       set_source_files_properties(src/backend/cpu/neon/linear_neon_dotprod.c PROPERTIES COMPILE_OPTIONS
         "-march=armv8.2-a+dotprod")

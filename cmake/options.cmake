@@ -10,6 +10,7 @@ option(LM_BUILD_TESTS "build the tests" ON)
 option(LM_WERROR "warnings are errors" ON)
 option(LM_FAULTS "let tests make allocations fail" ON)
 option(LM_BENCH "build the benchmarks of bench/" OFF)
+option(LM_KERNELS_ONLY "build the CPU's kernels and tests/isa/ alone, statically" OFF)
 option(LM_FUZZ "build the libFuzzer targets (clang)" OFF)
 set(LM_SANITIZE "" CACHE STRING "address, undefined or thread")
 

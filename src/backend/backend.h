@@ -43,7 +43,8 @@ typedef struct {
     lm_kv_format default_kv;
     lm_status (*open)(lm_device **out, const lm_device_options *o, lm_error *err);
     void (*close)(lm_device *d);
-    void (*info)(const lm_device *d, lm_device_info *out);
+    /* For plans with caches of that format. */
+    void (*info)(const lm_device *d, lm_kv_format kv, lm_device_info *out);
 
     /* LM_ERR_UNSUPPORTED with "cpu has no kernel for …". Keeps d and p. */
     lm_status (*compile)(lm_device *d, const lm_program *p, const lm_plan_options *o, lm_plan **out,

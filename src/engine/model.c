@@ -183,7 +183,7 @@ static void fill_info(lm_model *m)
 {
     const lm_config *c = &m->net->config;
     lm_device_info d;
-    m->backend->info(m->device, &d);
+    m->backend->info(m->device, m->plan_options.kv, &d);
     (void)snprintf(m->info.path, sizeof m->info.path, "%s", lm_packfile_path(m->net->pack));
     (void)snprintf(m->info.family, sizeof m->info.family, "%s", m->net->family->name);
     (void)snprintf(m->info.device, sizeof m->info.device, "%s", d.name);

@@ -76,7 +76,7 @@ static lm_status fill_id(const lm_model *m, lm_state_id *id, lm_error *err)
 {
     lm_device_info d;
     const char *slash = strrchr(m->info.path, '/');
-    m->backend->info(m->device, &d);
+    m->backend->info(m->device, m->plan_options.kv, &d);
     LM_TRY(lm_program_identity(m->net->program, &id->model.program, err));
     put_text(id->model.numerics, sizeof id->model.numerics, d.numerics);
     if (m->text && lm_text_has_tokenizer(m->text)) {

@@ -106,7 +106,7 @@ static void a_machine_without_tiles_says_so(void **state)
         lm_device_info info;
         assert_null(lm_isa_why(LM_ISA_AMX));
         assert_int_equal(lm_backend_cpu.open(&d, &o, &err), LM_OK);
-        lm_backend_cpu.info(d, &info);
+        lm_backend_cpu.info(d, LM_KV_BF16, &info);
         assert_string_equal(info.name, "cpu amx, 1 thread");
         lm_backend_cpu.close(d);
         return;

@@ -92,7 +92,7 @@ static void a_device_binds_its_opener_until_it_is_closed(void **state)
     assert_int_equal(lm_backend_cpu.open(&d, &o, &err), LM_OK);
     lm_cpus_allowed(&during);
     assert_int_equal(lm_cpus_count(&during), 1);
-    lm_backend_cpu.info(d, &info);
+    lm_backend_cpu.info(d, LM_KV_BF16, &info);
     assert_int_equal(info.n_threads, 1); /* the default follows the mask */
     lm_backend_cpu.close(d);
     lm_cpus_allowed(&after);

@@ -224,10 +224,14 @@ static void codes_put(const lm_page_layout *l, uint8_t *k_block, uint32_t pos, c
 }
 
 const lm_attend_kernel ATTEND_Q8 = {
-    "q8 pages, integer dot products", codes_query, codes_score, codes_value8, codes_weigh, codes_put
+    "q8 pages, integer dot products", codes_query, codes_score, codes_value8, codes_weigh, codes_put, NULL
 };
-const lm_attend_kernel ATTEND_K8V4 = {
-    "k-q8-v-q4 pages, integer dot products", codes_query, codes_score, codes_value4, codes_weigh, codes_put
-};
+const lm_attend_kernel ATTEND_K8V4 = { "k-q8-v-q4 pages, integer dot products",
+                                       codes_query,
+                                       codes_score,
+                                       codes_value4,
+                                       codes_weigh,
+                                       codes_put,
+                                       NULL };
 
 #endif

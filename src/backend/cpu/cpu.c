@@ -7,21 +7,6 @@
 #include "base/fail.h"
 #include "base/mem.h"
 
-const lm_cpu_kernels *lm_cpu_kernels_of(lm_isa isa)
-{
-#if defined(__x86_64__)
-    if (isa == LM_ISA_AVX512 || isa == LM_ISA_AMX)
-        return &lm_cpu_kernels_avx512;
-    if (isa == LM_ISA_AVX2 || isa == LM_ISA_AVX_VNNI)
-        return &lm_cpu_kernels_avx2;
-#elif defined(__aarch64__)
-    if (isa == LM_ISA_NEON || isa == LM_ISA_NEON_DOTPROD || isa == LM_ISA_NEON_I8MM)
-        return &lm_cpu_kernels_neon;
-#endif
-    (void)isa;
-    return &lm_cpu_kernels_portable;
-}
-
 /* "portable, avx2" */
 static void isa_names(char *out, size_t n)
 {
@@ -112,16 +97,13 @@ static lm_status cpu_open(lm_device **out, const lm_device_options *o, lm_error 
     return LM_OK;
 }
 
-static void cpu_info(const lm_device *d, lm_device_info *out)
+static void cpu_info(const lm_device *d, lm_kv_format kv, lm_device_info *out)
 {
     *out = (lm_device_info){ .n_threads = d->n_threads };
     (void)snprintf(out->name, sizeof out->name, "cpu %s%s, %" PRIu32 " thread%s", lm_isa_name(d->isa),
                    d->compute == LM_COMPUTE_PRECISE ? " precise" : "", d->n_threads,
                    d->n_threads == 1 ? "" : "s");
-    /* tiles give AVX-512's bits (tests/ops says so), so a state moves between the two */
-    lm_isa bits = d->isa == LM_ISA_AMX ? LM_ISA_AVX512 : d->isa;
-    (void)snprintf(out->numerics, sizeof out->numerics, "cpu-1-%s%s", lm_isa_name(bits),
-                   d->compute == LM_COMPUTE_PRECISE ? "-precise" : "");
+    lm_cpu_numerics(d->isa, d->compute, kv, out->numerics, sizeof out->numerics);
 }
 
 static uint64_t cpu_plan_bytes(const lm_plan *pl)

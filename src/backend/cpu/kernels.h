@@ -41,6 +41,7 @@ typedef struct lm_attend_kernel {
     /* lm_page_put() into one head's blocks, or NULL. */
     void (*put)(const lm_page_layout *l, uint8_t *k_block, uint32_t pos, const float *k, uint32_t k_dim,
                 const float *v, uint32_t v_dim);
+    const char *own_bits; /* NULL: the bits that every instruction set gives; else a name for them */
 } lm_attend_kernel;
 
 /* Bytes of a row of weights: 64 floats or less; or for each group its scale and 64
@@ -71,6 +72,11 @@ typedef struct lm_cpu_kernels {
 } lm_cpu_kernels;
 
 const lm_cpu_kernels *lm_cpu_kernels_of(lm_isa isa);
+
+/* The name of all bits that a plan gives: equal exactly where the bits are (N1).  No
+ * linear and no token-wise kernel depends on the instruction set; attention does where
+ * its kernel says so. */
+void lm_cpu_numerics(lm_isa isa, lm_compute compute, lm_kv_format kv, char *out, size_t n);
 
 extern const lm_cpu_kernels lm_cpu_kernels_portable, lm_cpu_kernels_avx2, lm_cpu_kernels_avx512,
     lm_cpu_kernels_neon;

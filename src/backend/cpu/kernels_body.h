@@ -360,7 +360,7 @@ LM_INLINE void value_all(lm_kv_format f, const uint8_t *v, uint32_t v_pad, const
         value_all(format, v, l->v_pad, p, rows, c, acc, next);                                               \
     }                                                                                                        \
     static const lm_attend_kernel attend_##name = {                                                          \
-        #name " pages, float32 arithmetic", query_f32, score_##name, value_##name, weigh_f32, NULL           \
+        #name " pages, float32 arithmetic", query_f32, score_##name, value_##name, weigh_f32, NULL, NULL     \
     };
 ATTEND(f32, LM_KV_F32)
 ATTEND(f16, LM_KV_F16)

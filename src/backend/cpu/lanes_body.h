@@ -20,11 +20,11 @@
 #include "backend/cpu/linear_quantise.h"
 
 enum {
-    RUN = 16,                    /* blocks of a panel of the many-token kernel */
-    SLAB = LM_LIN_SLAB / 32,     /* blocks */
-    GROUPS = SLAB + 16,          /* room for what plane_groups() writes beyond */
-    AHEAD_NEAR = 512,            /* bytes: to L1 */
-    AHEAD_FAR = 4096             /* and to L2: the next page, and its translation */
+    RUN = 16,                /* blocks of a panel of the many-token kernel */
+    SLAB = LM_LIN_SLAB / 32, /* blocks */
+    GROUPS = SLAB + 16,      /* room for what plane_groups() writes beyond */
+    AHEAD_NEAR = 512,        /* bytes: to L1 */
+    AHEAD_FAR = 4096         /* and to L2: the next page, and its translation */
 };
 
 /* Every format: X(name, kind, bits). */
@@ -74,13 +74,13 @@ static void starts_of(const lm_lin_class *c, int off, const int16_t *hi, const i
 
 typedef struct {
     const lm_matrix *w;
-    uint32_t blocks, shift;  /* of a row; a group has 1 << shift */
-    size_t row_bytes[3];     /* of each plane */
-    const int8_t *x, *xlo;   /* [block][32] in the order of the quads */
-    const float *d;          /* [block] */
-    float *xs;               /* [group] */
-    int32_t *start;          /* [block], or [half a block] */
-    float *s, *m, *t;        /* [VECS][GROUPS][WIDTH], of a slab */
+    uint32_t blocks, shift; /* of a row; a group has 1 << shift */
+    size_t row_bytes[3];    /* of each plane */
+    const int8_t *x, *xlo;  /* [block][32] in the order of the quads */
+    const float *d;         /* [block] */
+    float *xs;              /* [group] */
+    int32_t *start;         /* [block], or [half a block] */
+    float *s, *m, *t;       /* [VECS][GROUPS][WIDTH], of a slab */
 } job;
 
 static size_t one_scratch(const lm_matrix *w, bool precise)
@@ -155,8 +155,8 @@ LM_INLINE void prefetch_unit(how h, rows p, size_t at, int n)
 
 /* The unit of n blocks from block b of a vector of rows; b0 begins the slab.  With
  * minima: *acc takes them, products go to t.  Without: *acc takes the products. */
-LM_INLINE void one_unit(how h, const job *j, rows p, uint32_t b0, uint32_t b, int n,
-                        float *s_at, float *m_at, float *t_at, vf *acc)
+LM_INLINE void one_unit(how h, const job *j, rows p, uint32_t b0, uint32_t b, int n, float *s_at, float *m_at,
+                        float *t_at, vf *acc)
 {
     const bool planes = has_planes(h.kind), mins = has_mins(h.kind);
     const size_t at = unit_at(h.kind, h.bits, b);
@@ -200,12 +200,15 @@ LM_INLINE void one_rows(how h, const job *j, const rows p[3], uint32_t n, float 
     for (uint32_t b0 = 0; b0 < j->blocks; b0 += SLAB) {
         const uint32_t b1 = LM_MIN(j->blocks, b0 + SLAB), groups = (b1 - b0) >> shift;
         for (uint32_t v = 0; v < n; v++) {
-            float *s = j->s + v * GROUPS * WIDTH, *m = j->m + v * GROUPS * WIDTH, *t = j->t + v * GROUPS * WIDTH;
+            float *s = j->s + v * GROUPS * WIDTH, *m = j->m + v * GROUPS * WIDTH,
+                  *t = j->t + v * GROUPS * WIDTH;
             vf a = acc[v];
             if (planes)
-                plane_groups(scales, rows_on(p[1], v * j->w->stride[1]), j->row_bytes[1], b0 >> shift, groups, s, WIDTH);
+                plane_groups(scales, rows_on(p[1], v * j->w->stride[1]), j->row_bytes[1], b0 >> shift, groups,
+                             s, WIDTH);
             if (planes && mins)
-                plane_groups(scales, rows_on(p[2], v * j->w->stride[2]), j->row_bytes[2], b0 >> shift, groups, m, WIDTH);
+                plane_groups(scales, rows_on(p[2], v * j->w->stride[2]), j->row_bytes[2], b0 >> shift, groups,
+                             m, WIDTH);
             const rows of = rows_on(p[0], v * j->w->stride[0]);
             uint32_t b = b0;
             for (; b + unit <= b1; b += unit)
@@ -227,7 +230,8 @@ LM_INLINE void one_rows(how h, const job *j, const rows p[3], uint32_t n, float 
 typedef void one_kernel(const job *j, const rows p[3], uint32_t n, float *out);
 
 /* Groups of 64 are the usual ones: with the size constant they are a third faster. */
-LM_INLINE void one_kind(int kind, int bits, bool precise, const job *j, const rows p[3], uint32_t n, float *out)
+LM_INLINE void one_kind(int kind, int bits, bool precise, const job *j, const rows p[3], uint32_t n,
+                        float *out)
 {
     if (kind == LM_Q_AFFINE && j->shift == 1)
         one_rows((how){ kind, bits, precise, false, 1 }, j, p, n, out);
@@ -257,7 +261,8 @@ static one_kernel *one_of(const lm_quant *q, bool precise)
 }
 
 /* `each` rows of WIDTH streams, `apart` rows from each other (0: the same row). */
-static void one_streams(const job *j, one_kernel *kernel, uint32_t row0, uint32_t each, uint32_t apart, float *y)
+static void one_streams(const job *j, one_kernel *kernel, uint32_t row0, uint32_t each, uint32_t apart,
+                        float *y)
 {
     const lm_matrix *w = j->w;
     for (uint32_t i = 0; i < each; i += VECS) {
@@ -299,9 +304,9 @@ static void one_run(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint
 /* --- many tokens ------------------------------------------------------------------ */
 
 typedef struct {
-    vi codes[RUN * 8 * VECS]; /* [block][quad][VECS] */
+    vi codes[RUN * 8 * VECS];                         /* [block][quad][VECS] */
     float s[GROUPS * LM_PANEL], m[GROUPS * LM_PANEL]; /* [group][row], of a slab */
-    int32_t sc[2 * SLAB * LM_PANEL]; /* [half a block][row]: q6_K */
+    int32_t sc[2 * SLAB * LM_PANEL];                  /* [half a block][row]: q6_K */
     rows of[3][VECS];
     size_t row_bytes[3];
 } panel;
@@ -347,7 +352,7 @@ typedef void panel_kernel(panel *t, uint32_t b0, uint32_t b1, bool scales);
 #define PANEL(name, kind, bits)                                                                              \
     static LM_NOINLINE void panel_##name(panel *t, uint32_t b0, uint32_t b1, bool scales)                    \
     {                                                                                                        \
-        const how h = { kind, bits, false, true, -1 };                                                           \
+        const how h = { kind, bits, false, true, -1 };                                                       \
         if (!scales)                                                                                         \
             panel_codes(h, t, b0, b1);                                                                       \
         else if (!has_planes(kind))                                                                          \
@@ -368,8 +373,8 @@ static panel_kernel *panel_of(const lm_quant *q)
 /* Quads [from, to) of a block, one plane of T tokens: sums begin anew where `begin`. */
 #ifndef LANES_TILE_DOTS
 #define LANES_TILE_DOTS tile_dots
-LM_INLINE void tile_dots(int limit, int T, const vi *codes, const int8_t *const *x, size_t at, int from, int to,
-                         bool begin, vi sum[TILE][VECS])
+LM_INLINE void tile_dots(int limit, int T, const vi *codes, const int8_t *const *x, size_t at, int from,
+                         int to, bool begin, vi sum[TILE][VECS])
 {
     pile a[TILE][VECS];
     const int first = begin ? 0 : DOT ? 1 : 0;
@@ -402,8 +407,8 @@ typedef struct {
     const panel *p;
     const uint8_t *x; /* of the first token of the tile */
     size_t stride;
-    const float *d;       /* of the first token; d of the next ones lie `stride` bytes on */
-    uint32_t b, at, n;    /* first block of the run; where it is in the slab; how many */
+    const float *d;    /* of the first token; d of the next ones lie `stride` bytes on */
+    uint32_t b, at, n; /* first block of the run; where it is in the slab; how many */
     uint32_t cols, per;
     int off;
     float *acc; /* [T][LM_PANEL] */
@@ -446,7 +451,8 @@ LM_INLINE void tile(int limit, bool sub16, bool precise, int T, const tile_job *
                 for (int v = 0; v < VECS; v++) {
                     if (sub16) {
                         vi k = l_add(part[t][v], l_set1(start[t][2 * b + (uint32_t)half]));
-                        k = l_mul(k, l_load(j->p->sc + (2 * (j->at + b) + (uint32_t)half) * LM_PANEL + v * WIDTH));
+                        k = l_mul(
+                            k, l_load(j->p->sc + (2 * (j->at + b) + (uint32_t)half) * LM_PANEL + v * WIDTH));
                         sum[t][v] = half ? l_add(sum[t][v], k) : k;
                     } else {
                         sum[t][v] = j->off ? l_add(part[t][v], l_set1(start[t][b])) : part[t][v];
@@ -500,8 +506,9 @@ TILES(q6, 2, true)
 static tile_kernel *tile_of(const lm_quant *q, bool precise, bool whole)
 {
 #define PICK(name)                                                                                           \
-    return whole ? precise ? tile_##name##_precise : tile_##name                                             \
-                 : precise ? single_##name##_precise : single_##name
+    return whole     ? precise ? tile_##name##_precise : tile_##name                                         \
+           : precise ? single_##name##_precise                                                               \
+                     : single_##name
     if (q->kind == LM_Q_Q6_K)
         PICK(q6);
     switch (limit_of((int)q->kind, q->bits)) {
@@ -514,8 +521,8 @@ static tile_kernel *tile_of(const lm_quant *q, bool precise, bool whole)
 }
 
 /* The minima of a slab, 4 tokens at a time so that their chains overlap. */
-static void tile_mins(const panel *p, const uint8_t *x, size_t stride, uint32_t cols, uint32_t per, uint32_t b0,
-                      uint32_t groups, int T, float *acc)
+static void tile_mins(const panel *p, const uint8_t *x, size_t stride, uint32_t cols, uint32_t per,
+                      uint32_t b0, uint32_t groups, int T, float *acc)
 {
     vf a[TILE][VECS];
     const float *xs[TILE];

@@ -174,7 +174,8 @@ LM_INLINE vi spread(vi u, int bits)
     const uint64_t one = (1u << bits) - 1, two = (1u << 2 * bits) - 1, four = ((uint64_t)1 << 4 * bits) - 1;
     const uint64_t each2 = 0x0000000100000001u, each4 = 0x0001000100010001u;
     u = l_or(l_and(u, l_bytes64(four)), l_and(l_shl64(u, 32 - 4 * bits), l_bytes64(four << 32)));
-    u = l_or(l_and(u, l_bytes64(two * each2)), l_and(l_shl64(u, 16 - 2 * bits), l_bytes64((two << 16) * each2)));
+    u = l_or(l_and(u, l_bytes64(two * each2)),
+             l_and(l_shl64(u, 16 - 2 * bits), l_bytes64((two << 16) * each2)));
     return l_or(l_and(u, l_bytes64(one * each4)), l_and(l_shl64(u, 8 - bits), l_bytes64((one << 8) * each4)));
 }
 
@@ -284,8 +285,7 @@ LM_INLINE sink sink_of(how h, const unit_x *u, vi *to, int block)
 
 /* The unit of n blocks at byte `at` of each row: I of linear_impl.h for each block
  * and row, or codes into to [block][8][VECS]. */
-LM_INLINE void unit_codes(how h, rows p, size_t at, size_t row_bytes, int n,
-                          const unit_x *u, vi *I, vi *to)
+LM_INLINE void unit_codes(how h, rows p, size_t at, size_t row_bytes, int n, const unit_x *u, vi *I, vi *to)
 {
     if (h.kind == LM_Q_Q4_K || h.kind == LM_Q_Q5_K) {
 #pragma GCC unroll 4
@@ -323,7 +323,8 @@ LM_INLINE void unit_codes(how h, rows p, size_t at, size_t row_bytes, int n,
 #pragma GCC unroll 4
     for (int b = 0; b < n; b++) {
         sink s = sink_of(h, u, to, b);
-        size_t from = at + (h.kind == LM_Q_IQ4_XS ? 8 + 16 * (size_t)b : (size_t)b * block_bytes(h.kind, h.bits));
+        size_t from =
+            at + (h.kind == LM_Q_IQ4_XS ? 8 + 16 * (size_t)b : (size_t)b * block_bytes(h.kind, h.bits));
         vi fifth = l_set1(0);
         switch (h.kind) {
         case LM_Q_AFFINE:
@@ -348,7 +349,8 @@ LM_INLINE void unit_codes(how h, rows p, size_t at, size_t row_bytes, int n,
         default: nibbles(h, p, from + block_bytes(h.kind, h.bits) - 16, fifth, &s); break;
         }
         if (!h.store)
-            I[b] = has_start(h.kind, h.bits) ? l_add(sum_of_sink(h, &s), l_set1(u->start[b])) : sum_of_sink(h, &s);
+            I[b] = has_start(h.kind, h.bits) ? l_add(sum_of_sink(h, &s), l_set1(u->start[b]))
+                                             : sum_of_sink(h, &s);
     }
 }
 
@@ -412,8 +414,8 @@ LM_INLINE void unit_sub(rows p, size_t at, vi to[16])
 
 /* Groups g0 to g0 + n of a plane of scales, to[(g - g0) * step floats]; up to 16
  * more are written. */
-LM_INLINE void plane_groups(lm_quant_kind kind, rows p, size_t row_bytes, uint32_t g0,
-                            uint32_t n, float *to, size_t step)
+LM_INLINE void plane_groups(lm_quant_kind kind, rows p, size_t row_bytes, uint32_t g0, uint32_t n, float *to,
+                            size_t step)
 {
     const size_t size = kind == LM_Q_F32 ? 4 : kind == LM_Q_MLX_MXFP4 ? 1 : 2, each = 16 / size;
     for (uint32_t g = 0; g < n; g += (uint32_t)each) {

@@ -285,6 +285,7 @@ LM_INLINE void v_pairs_f16(const uint8_t *p, v16 *a, v16 *b)
 
 #else
 #include "quant/quant.h"
+#define V_PLAIN
 
 typedef struct {
     float f[LANES];

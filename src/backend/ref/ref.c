@@ -45,9 +45,10 @@ static void ref_close(lm_device *d)
     lm_free(d);
 }
 
-static void ref_info(const lm_device *d, lm_device_info *out)
+static void ref_info(const lm_device *d, lm_kv_format kv, lm_device_info *out)
 {
     (void)d;
+    (void)kv;
     *out = (lm_device_info){ .name = "ref, 1 thread", .numerics = "ref-1", .n_threads = 1 };
 }
 

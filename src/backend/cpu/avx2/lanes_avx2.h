@@ -107,7 +107,8 @@ LM_INLINE vi words(rows p, size_t at)
 /* A byte of each row. */
 LM_INLINE vi single_bytes(rows p, size_t at)
 {
-    return _mm256_setr_epi32(row_of(p, 0)[at], row_of(p, 1)[at], row_of(p, 2)[at], row_of(p, 3)[at], row_of(p, 4)[at], row_of(p, 5)[at], row_of(p, 6)[at], row_of(p, 7)[at]);
+    return _mm256_setr_epi32(row_of(p, 0)[at], row_of(p, 1)[at], row_of(p, 2)[at], row_of(p, 3)[at],
+                             row_of(p, 4)[at], row_of(p, 5)[at], row_of(p, 6)[at], row_of(p, 7)[at]);
 }
 
 /* An f16 of each row. */
@@ -144,8 +145,9 @@ LM_INLINE vi l_table(const uint8_t table[16], vi index)
 LM_INLINE vi l_fifth(vi bits, int j)
 {
     const int n = j / 2 * 0x01010101;
-    const vi at = _mm256_add_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c,
-                                                                         0, 0x04040404, 0x08080808, 0x0c0c0c0c));
+    const vi at =
+        _mm256_add_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0,
+                                                                 0x04040404, 0x08080808, 0x0c0c0c0c));
     const vi mask = _mm256_set1_epi32(j & 1 ? (int)0x80402010u : 0x08040201);
     vi set = _mm256_and_si256(_mm256_shuffle_epi8(bits, at), mask);
     return _mm256_and_si256(_mm256_cmpeq_epi8(set, mask), _mm256_set1_epi8(16));

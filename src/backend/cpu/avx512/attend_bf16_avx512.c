@@ -151,5 +151,5 @@ static void weigh(const lm_page_layout *l, const uint8_t *v, const float *scores
 }
 
 const lm_attend_kernel lm_attend_bf16_avx512 = {
-    "bf16 pages, bf16 dot products", query, score, value, weigh, NULL
+    "bf16 pages, bf16 dot products", query, score, value, weigh, NULL, "bf16dot"
 };

@@ -42,8 +42,7 @@ LM_INLINE void tile_products(int limit, int T, const vi *codes, const int8_t *co
             int8x16_t xs = vcombine_s8(vld1_s8(x0), vld1_s8(x1));
             for (int v = 0; v < VECS; v++)
                 for (int i = 0; i < 2; i++)
-                    a[t][v][i] =
-                        vmmlaq_s32(a[t][v][i], vreinterpretq_s8_u32(codes[(q + i) * VECS + v]), xs);
+                    a[t][v][i] = vmmlaq_s32(a[t][v][i], vreinterpretq_s8_u32(codes[(q + i) * VECS + v]), xs);
         }
     for (int t = 0; t < pairs; t++)
         for (int v = 0; v < VECS; v++) {
@@ -53,9 +52,9 @@ LM_INLINE void tile_products(int limit, int T, const vi *codes, const int8_t *co
         }
 }
 
-#define LANES_NAME "neon-i8mm"
-#define LANES_Q8   lm_linear_q8_neon_i8mm
-#define LANES_Q16  lm_linear_q16_neon_i8mm
-#define LANES_TILE_DOTS tile_products
+#define LANES_NAME             "neon-i8mm"
+#define LANES_Q8               lm_linear_q8_neon_i8mm
+#define LANES_Q16              lm_linear_q16_neon_i8mm
+#define LANES_TILE_DOTS        tile_products
 #define LANES_PANEL_DONE(p, n) pair_rows(p, n)
 #include "backend/cpu/lanes_body.h"

@@ -1,0 +1,12 @@
+# For 64-bit ARM, from another Debian: gcc-aarch64-linux-gnu and libc6-dev-arm64-cross.
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_SYSTEM_PROCESSOR aarch64)
+set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
+set(CMAKE_FIND_ROOT_PATH /usr/aarch64-linux-gnu)
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
+set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
+find_program(LM_QEMU_AARCH64 NAMES qemu-aarch64 qemu-aarch64-static)
+if(LM_QEMU_AARCH64)
+  set(CMAKE_CROSSCOMPILING_EMULATOR ${LM_QEMU_AARCH64} -cpu max)
+endif()
