@@ -4,6 +4,8 @@ file(GLOB LM_TEST_SOURCES CONFIGURE_DEPENDS tests/unit/test_*.c tests/golden/tes
 file(GLOB LM_TEST_SHARED CONFIGURE_DEPENDS tests/support/*.c)
 if("avx512" IN_LIST LM_ISAS)
   set_source_files_properties(tests/support/amx_in_c.c PROPERTIES COMPILE_OPTIONS "${LM_ISA_avx512}")
+  set_source_files_properties(tests/support/avx_vnni_by_avx512.c PROPERTIES COMPILE_OPTIONS
+    "${LM_ISA_avx2};-mavx512f;-mavx512vl;-mavx512vnni")
 endif()
 if(LM_TEST_SHARED)
   add_library(lm_test_support STATIC ${LM_TEST_SHARED})

@@ -1,6 +1,7 @@
-/* The kernels for tiles, with tiles in C: the same source gives the bits of the
- * AVX-512 kernels on machines that have no AMX.  (Where AMX is, test_cpu_linear
- * runs the instructions.) */
+/* Kernels for instructions that few machines have, with a stand-in for those: tiles
+ * in C for AMX, AVX-512's encoding of the dot instruction for AVX-VNNI.  The same
+ * source gives the bits of the other kernels.  (Where the instructions are,
+ * test_cpu_linear runs them.) */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,6 +16,7 @@
 #include "backend/cpu/linear_impl.h"
 #include "base/mem.h"
 #include "support/amx_in_c.h"
+#include "support/avx_vnni_by_avx512.h"
 
 static uint64_t seed = 0x2545f4914f6cdd1du;
 static uint64_t draw(void)
@@ -43,10 +45,15 @@ static float *product(const lm_cpu_linear *l, const lm_matrix *w, const uint8_t 
     return y;
 }
 
-static void compare(const lm_quant *q, bool precise, uint32_t rows, uint32_t cols, uint32_t n)
+/* The kernels of one instruction set: fast, precise. */
+typedef const lm_cpu_linear *const kernels[2];
+static kernels PLAIN = { &lm_linear_q8_portable, &lm_linear_q16_portable },
+               TILES = { &lm_linear_q8_amx_in_c, &lm_linear_q16_amx_in_c },
+               VNNI = { &lm_linear_q8_avx_vnni_by_avx512, &lm_linear_q16_avx_vnni_by_avx512 };
+
+static void compare(kernels with, const lm_quant *q, bool precise, uint32_t rows, uint32_t cols, uint32_t n)
 {
-    const lm_cpu_linear *amx = precise ? &lm_linear_q16_amx_in_c : &lm_linear_q8_amx_in_c;
-    const lm_cpu_linear *want = precise ? &lm_linear_q16_avx512 : &lm_linear_q8_avx512;
+    const lm_cpu_linear *got = with[precise], *want = PLAIN[precise];
     lm_matrix w = { .quant = q, .rows = rows, .cols = cols };
     uint8_t *planes[LM_QUANT_PLANES] = { NULL };
     for (int p = 0; p < q->n_planes; p++) {
@@ -56,18 +63,18 @@ static void compare(const lm_quant *q, bool precise, uint32_t rows, uint32_t col
             planes[p][i] = (uint8_t)(draw() >> 20);
         w.plane[p] = planes[p];
     }
-    size_t each = amx->layout->row_bytes(cols);
+    size_t each = got->layout->row_bytes(cols);
     uint8_t *x = memory(each * n);
     float *v = memory((size_t)cols * sizeof(float));
     for (uint32_t t = 0; t < n; t++) {
         for (uint32_t i = 0; i < cols; i++)
             v[i] = (float)((int32_t)(draw() >> 40) - (1 << 23)) * (float)(1 + i / 32 % 3);
-        amx->layout->quantise(v, cols, x + t * each);
+        got->layout->quantise(v, cols, x + t * each);
     }
-    float *a = product(want, &w, x, 0, n), *b = product(amx, &w, x, 0, n);
+    float *a = product(want, &w, x, 0, n), *b = product(got, &w, x, 0, n);
     for (size_t i = 0; i < (size_t)rows * n; i++)
         if (memcmp(a + i, b + i, 4) != 0 && !(a[i] != a[i] && b[i] != b[i]))
-            fail_msg("%s%s, %u x %u, %u tokens: output %zu is %.9g, should be %.9g", q->name,
+            fail_msg("%s, %s%s, %u x %u, %u tokens: output %zu is %.9g, should be %.9g", got->name, q->name,
                      precise ? " precise" : "", rows, cols, n, i, (double)b[i], (double)a[i]);
     lm_free(a);
     lm_free(b);
@@ -77,13 +84,13 @@ static void compare(const lm_quant *q, bool precise, uint32_t rows, uint32_t col
         lm_free(planes[p]);
 }
 
-static void tiles_give_the_bits_of_the_vector_kernels_for_every_integer_format(void **state)
+static void every_integer_format(kernels with)
 {
     static const uint32_t shapes[][3] = { { 17, 32, 8 },    { 33, 96, 9 },    { 16, 160, 16 },
                                           { 50, 576, 17 },  { 18, 2176, 20 }, { 150, 640, 33 },
-                                          { 37, 4384, 40 }, { 20, 96, 145 } };
+                                          { 37, 4384, 40 }, { 20, 96, 145 },  { 35, 1184, 1 },
+                                          { 5, 2304, 3 } };
     const lm_quant *q;
-    (void)state;
     if (!lm_isa_has(LM_ISA_AVX512)) {
         print_message("skipped: this machine has no AVX-512\n");
         skip();
@@ -91,9 +98,21 @@ static void tiles_give_the_bits_of_the_vector_kernels_for_every_integer_format(v
     for (size_t i = 0; (q = lm_quant_at(i)) != NULL; i++)
         for (size_t s = 0; s < LM_LEN(shapes) && lm_lin_class_of(q).blocks; s++) {
             uint32_t unit = q->block_elems, cols = (shapes[s][1] + unit - 1) / unit * unit;
-            compare(q, false, shapes[s][0], cols, shapes[s][2]);
-            compare(q, true, shapes[s][0], cols, shapes[s][2]);
+            compare(with, q, false, shapes[s][0], cols, shapes[s][2]);
+            compare(with, q, true, shapes[s][0], cols, shapes[s][2]);
         }
+}
+
+static void tiles_give_the_bits_of_plain_c_for_every_integer_format(void **state)
+{
+    (void)state;
+    every_integer_format(TILES);
+}
+
+static void the_dot_instruction_in_256_bits_gives_the_bits_of_plain_c(void **state)
+{
+    (void)state;
+    every_integer_format(VNNI);
 }
 
 static void a_machine_without_tiles_says_so(void **state)
@@ -119,7 +138,8 @@ static void a_machine_without_tiles_says_so(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tiles_give_the_bits_of_the_vector_kernels_for_every_integer_format),
+        cmocka_unit_test(tiles_give_the_bits_of_plain_c_for_every_integer_format),
+        cmocka_unit_test(the_dot_instruction_in_256_bits_gives_the_bits_of_plain_c),
         cmocka_unit_test(a_machine_without_tiles_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
