@@ -5,6 +5,7 @@
 #   make test       everything that can be tested here
 #   make models     fetch two real models that the tests and the demo use
 #   make deps       install the Debian packages that are missing
+#   make deps-cross  those that test the kernels of 64-bit ARM (optional)
 #   make install    honours DESTDIR and prefix; make uninstall takes it back
 #   make test-crash a thousand kills of the store, some minutes
 #   make asan|ubsan|tsan|fuzz    the tests in that build
@@ -16,7 +17,7 @@ CMAKE ?= cmake
 WERROR ?= OFF
 export PACK PROMPT
 
-.PHONY: all demo test test-crash models deps install uninstall clean asan ubsan tsan fuzz format lint
+.PHONY: all demo test test-crash models deps deps-cross install uninstall clean asan ubsan tsan fuzz format lint
 
 all: build/build.ninja
 	@$(CMAKE) --build build -j $(JOBS) --target lemma_program lemma_docs
@@ -30,6 +31,9 @@ demo:
 
 deps:
 	@scripts/deps.sh
+
+deps-cross:
+	@scripts/deps.sh --cross
 
 models:
 	@scripts/models.sh

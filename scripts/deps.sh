@@ -9,10 +9,17 @@ need="gcc:gcc cmake:cmake ninja-build:ninja pkg-config:pkg-config make:make
 libjansson-dev:pc:jansson libpcre2-dev:pc:libpcre2-8 libutf8proc-dev:pc:libutf8proc
 libssl-dev:pc:libcrypto libxxhash-dev:pc:libxxhash libsqlite3-dev:pc:sqlite3 libzstd-dev:pc:libzstd libedit-dev:pc:libedit
 libinih-dev:pc:inih libcmocka-dev:pc:cmocka scdoc:scdoc"
+# --cross: what runs the kernels of 64-bit ARM in the tests (some 200 MB; without it
+# that test is skipped).
+if [ "${1:-}" = --cross ]; then
+    need="gcc-aarch64-linux-gnu:aarch64-linux-gnu-gcc qemu-user:qemu-aarch64
+libc6-dev-arm64-cross:file:/usr/aarch64-linux-gnu/include/stdio.h"
+fi
 
 there() {
     case $1 in
     pc:*) command -v pkg-config >/dev/null 2>&1 && pkg-config --exists "${1#pc:}" 2>/dev/null ;;
+    file:*) [ -e "${1#file:}" ] ;;
     gcc) command -v cc >/dev/null 2>&1 || command -v gcc >/dev/null 2>&1 ;;
     *) command -v "$1" >/dev/null 2>&1 ;;
     esac

@@ -12,7 +12,7 @@
 #define ALL      ((1u << VERB_COUNT) - 1u)
 #define BIG      2147483647.0
 #define KVS      "f32,f16,bf16,q8,k-q8-v-q4"
-#define ISAS     "amx,avx512,avx2,portable"
+#define ISAS     "amx,avx512,avx-vnni,avx2,neon-i8mm,neon-dotprod,neon,portable"
 #define COMPUTES "fast,precise"
 
 const char *const cli_groups[GROUP_COUNT] = {

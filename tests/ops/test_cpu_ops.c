@@ -404,7 +404,8 @@ static const shape shapes[] = {
 };
 enum { N_SHAPES = (int)LM_LEN(shapes) };
 
-static const char *const isas[] = { "portable", "avx2", "avx512" };
+static const char *const isas[] = { "portable", "avx2",         "avx-vnni", "avx512",
+                                    "neon",     "neon-dotprod", "neon-i8mm" };
 
 static bool has(const char *isa)
 {
@@ -414,10 +415,15 @@ static bool has(const char *isa)
     return false;
 }
 
-/* Whether pages of a format have the same bits on every instruction set. */
-static bool equal_everywhere(lm_kv_format kv)
+static void numerics_of(const char *isa, const char *compute, lm_kv_format kv, char id[64])
 {
-    return kv != LM_KV_BF16;
+    lm_device_options o = { .isa = isa, .compute = compute, .n_threads = 1 };
+    lm_device *d = NULL;
+    lm_device_info info;
+    assert_int_equal(lm_backend_cpu.open(&d, &o, NULL), LM_OK);
+    lm_backend_cpu.info(d, kv, &info);
+    memcpy(id, info.numerics, sizeof info.numerics);
+    lm_backend_cpu.close(d);
 }
 
 /* Bounds, as shares of the logits' spread.  float32 pages: rounding (4e-6 seen).
@@ -434,6 +440,7 @@ static double bound_of(lm_kv_format kv, const char *isa)
 
 static void every_shape_agrees_with_the_reference(void **state)
 {
+    bool apart = false, differ = false;
     (void)state;
     for (int i = 0; i < N_SHAPES; i++)
         for (int kv = 0; kv < LM_KV_COUNT; kv++) {
@@ -453,9 +460,15 @@ static void every_shape_agrees_with_the_reference(void **state)
                     fail_msg("shape %d, %s, %s pages: %.3g of the spread", i, isas[k], lm_kv_name(cpu.kv), d);
                 if (getenv("LM_TEST_VERBOSE"))
                     printf("shape %d, %s, %s pages: %.3g\n", i, isas[k], lm_kv_name(cpu.kv), d);
-                if (first && equal_everywhere(cpu.kv) &&
-                    memcmp(first, got, (size_t)n * m.p->n_vocab * sizeof *got) != 0)
-                    fail_msg("shape %d, %s pages: %s and %s differ", i, lm_kv_name(cpu.kv), isas[0], isas[k]);
+                char id[64], portable[64];
+                numerics_of(isas[k], NULL, cpu.kv, id);
+                numerics_of(isas[0], NULL, cpu.kv, portable);
+                bool equal = !first || memcmp(first, got, (size_t)n * m.p->n_vocab * sizeof *got) == 0;
+                if (!equal && strcmp(id, portable) == 0)
+                    fail_msg("shape %d, %s pages: %s and %s differ and share the id %s", i,
+                             lm_kv_name(cpu.kv), isas[0], isas[k], id);
+                apart |= !equal;
+                differ |= strcmp(id, portable) != 0;
                 if (first)
                     free(got);
                 else
@@ -465,6 +478,21 @@ static void every_shape_agrees_with_the_reference(void **state)
             free(want);
             drop(&m);
         }
+    assert_int_equal(apart, differ); /* nor has an id that differs the same bits */
+}
+
+static void arithmetics_have_ids_of_their_own(void **state)
+{
+    (void)state;
+    for (int kv = 0; kv < LM_KV_COUNT; kv++) {
+        char fast[64], precise[64], best[64];
+        numerics_of("portable", "fast", (lm_kv_format)kv, fast);
+        numerics_of("portable", "precise", (lm_kv_format)kv, precise);
+        numerics_of(NULL, "fast", (lm_kv_format)kv, best);
+        assert_string_not_equal(fast, precise);
+        if (kv != LM_KV_BF16) /* the one format with bits of its own somewhere */
+            assert_string_equal(fast, best);
+    }
 }
 
 static void neither_chunks_nor_threads_nor_company_show_in_the_bits(void **state)
@@ -758,6 +786,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_shape_agrees_with_the_reference),
+        cmocka_unit_test(arithmetics_have_ids_of_their_own),
         cmocka_unit_test(neither_chunks_nor_threads_nor_company_show_in_the_bits),
         cmocka_unit_test(any_program_runs_as_on_the_reference),
         cmocka_unit_test(a_step_allocates_nothing_may_be_empty_and_is_checked),
