@@ -37,6 +37,9 @@ typedef struct {
     bool written; /* there was no base: this run is it, and the rest is zero */
     double kl_mean, kl_median, kl_max;
     double top1_agreement; /* share of rows whose likeliest token is the same */
+    /* The same over the rows of token n / 2 + 1 to the last but one alone, which are
+     * those that llama.cpp's measure goes over. */
+    double late_kl_mean, late_top1_agreement;
 } lm_kl;
 /* `base` names a file.  Where there is none it is written, whole or not at all
  * (4 bytes a token and entry of the vocabulary); where there is one it is

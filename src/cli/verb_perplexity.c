@@ -43,8 +43,10 @@ static lm_status show(cli *c, const lm_kl *k, bool compared, lm_error *err)
     }
     json_t *j = json_pack("{s:I, s:f, s:f}", "tokens", (json_int_t)p->n_tokens, "nll_mean", p->nll_mean,
                           "perplexity", p->perplexity);
-    json_t *kl = compared ? json_pack("{s:f, s:f, s:f, s:f}", "kl_mean", k->kl_mean, "kl_median",
-                                      k->kl_median, "kl_max", k->kl_max, "top1_agreement", k->top1_agreement)
+    json_t *kl = compared ? json_pack("{s:f, s:f, s:f, s:f, s:{s:f, s:f}}", "kl_mean", k->kl_mean,
+                                      "kl_median", k->kl_median, "kl_max", k->kl_max, "top1_agreement",
+                                      k->top1_agreement, "second_half", "kl_mean", k->late_kl_mean,
+                                      "top1_agreement", k->late_top1_agreement)
                           : json_object();
     lm_status st = j != NULL && kl != NULL && json_object_update(j, kl) == 0
                        ? out_json(j, err)

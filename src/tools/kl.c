@@ -42,6 +42,8 @@ typedef struct {
     int fd;        /* writing */
     double *kl;    /* reading: [n - 1] */
     size_t agreed; /* reading: rows whose likeliest token is the same */
+    size_t late;   /* the first row of the second half */
+    size_t late_agreed;
     const lm_map *base;
 } kl_run;
 
@@ -163,6 +165,7 @@ static lm_status compare_row(void *user, size_t i, const float *logits, int32_t 
                           lm_quoted_z(&quoted, k->path), i, whole);
     k->kl[i] = kl;
     k->agreed += best == best_base;
+    k->late_agreed += i >= k->late && best == best_base;
     return LM_OK;
 }
 
@@ -176,18 +179,23 @@ static lm_status compare(lm_model *m, const int32_t *ids, size_t n, const lm_dig
                          lm_kl *out, lm_error *err)
 {
     size_t rows = n - 1;
-    double sum = 0;
+    double sum = 0, late_sum = 0;
+    k->late = LM_MIN(n / 2, rows - 1);
     LM_TRY(check_base(k, n, digest, err));
     LM_TRY(LM_NEW(&k->kl, rows, err));
     LM_TRY(lm_each_prediction(m, ids, n, compare_row, k, err));
     LM_TRY(lm_map_check(k->base, err));
     for (size_t i = 0; i < rows; i++)
         sum += k->kl[i];
+    for (size_t i = k->late; i < rows; i++)
+        late_sum += k->kl[i];
     qsort(k->kl, rows, sizeof *k->kl, ascending);
     out->kl_mean = sum / (double)rows;
     out->kl_median = rows % 2 ? k->kl[rows / 2] : (k->kl[rows / 2 - 1] + k->kl[rows / 2]) / 2;
     out->kl_max = k->kl[rows - 1];
     out->top1_agreement = (double)k->agreed / (double)rows;
+    out->late_kl_mean = late_sum / (double)(rows - k->late);
+    out->late_top1_agreement = (double)k->late_agreed / (double)(rows - k->late);
     return LM_OK;
 }
 

@@ -86,7 +86,7 @@ static void the_figures_are_those_of_the_definition(void **state)
 {
     (void)state;
     lm_kl k = measure("llama-Q4_0.gguf", "cpu", "bf16");
-    double kl[N - 1], sum = 0, largest = 0, agreed = 0;
+    double kl[N - 1], sum = 0, largest = 0, agreed = 0, late = 0, late_agreed = 0;
     float *rows[2];
     lm_model_info info;
     for (int side = 0; side < 2; side++) {
@@ -118,11 +118,16 @@ static void the_figures_are_those_of_the_definition(void **state)
         sum += kl[i];
         largest = fmax(largest, kl[i]);
         agreed += ta == tb;
+        late += i >= N / 2 ? kl[i] : 0;
+        late_agreed += i >= N / 2 && ta == tb;
     }
     assert_true(k.kl_mean > 1e-7); /* there is something to measure */
     assert_true(fabs(k.kl_mean - sum / (N - 1)) < 1e-6 * k.kl_mean + 1e-9);
     assert_true(fabs(k.kl_max - largest) < 1e-6 * largest + 1e-8);
     assert_true(fabs(k.top1_agreement - agreed / (N - 1)) < 1e-12);
+    double half = N - 1 - N / 2; /* rows from the middle on */
+    assert_true(fabs(k.late_kl_mean - late / half) < 1e-6 * k.late_kl_mean + 1e-9);
+    assert_true(fabs(k.late_top1_agreement - late_agreed / half) < 1e-12);
     size_t below = 0;
     for (size_t i = 0; i + 1 < N; i++)
         below += kl[i] < k.kl_median - 1e-9;
