@@ -11,6 +11,7 @@
 #include "lemma/interchange.h"
 #include "lemma/model.h"
 #include "lemma/pack.h"
+#include "lemma/prepare.h"
 #include "lemma/sample.h"
 #include "lemma/state.h"
 #include "lemma/text.h"

@@ -41,7 +41,19 @@ typedef struct {
     const char *compute;   /* NULL: "fast"; "precise": activations in 15 bits instead of 8 on "cpu" */
     const char *cpu_mask;  /* NULL: any; "0-3,8" or "0x10f": processors of the model's threads and of the
                             * thread that opens it, until the model is closed */
+    bool no_prepared;      /* leave a prepared copy (lemma/prepare.h) alone */
 } lm_model_options;
+
+/* What became of a prepared copy. */
+typedef enum {
+    LM_PREPARED_NONE,   /* there is none, or it was not asked for */
+    LM_PREPARED_USED,   /* weights are read from it */
+    LM_PREPARED_UNREAD, /* this backend or instruction set reads the pack itself */
+    LM_PREPARED_STALE,  /* of an earlier state of the pack: not used */
+    LM_PREPARED_DAMAGED /* not used, or no longer wherever it is damaged */
+} lm_prepared_state;
+/* "none", "used", "unread", "stale", "damaged"; constant. */
+LM_API const char *lm_prepared_state_name(lm_prepared_state s);
 
 /* Fills `out`; fields are changed afterwards. */
 LM_API void lm_model_defaults(lm_model_options *out);
@@ -73,7 +85,11 @@ typedef struct {
     uint64_t workspace_bytes; /* exact */
     uint64_t load_ns;
     bool context_reduced; /* memory allowed less than was trained */
+    lm_prepared_state prepared;
+    uint64_t prepared_bytes; /* of the copy in use */
+    char prepared_note[192]; /* what is wrong with it, as a sentence; "" */
 } lm_model_info;
+/* Of this moment: damage to a prepared copy shows when its weights are first read. */
 LM_API void lm_model_get_info(const lm_model *m, lm_model_info *out);
 
 /* An empty session.  Keeps the model.  Gives *out, closed with

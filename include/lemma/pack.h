@@ -24,8 +24,8 @@ LM_API lm_status lm_pack_resolve(const char *pack, char **path, lm_error *err);
 /* [{"name", "path", "kind", "place", "bytes"}]; `dir` NULL: all stores.  Gives
  * *json.  LM_ERR_NOT_FOUND for a `dir` that is not there. */
 LM_API lm_status lm_packs_list(const char *dir, char **json, lm_error *err);
-/* What the pack is: family, shapes, formats, tensors, template, issues; reads
- * headers only.  Gives *json; a pack with issues is no failure, only one that
+/* What the pack is: family, shapes, formats, tensors, template, issues, the kernels
+ * that read each format on this machine, its prepared copy; reads headers only.  Gives *json; a pack with issues is no failure, only one that
  * cannot be found or read is. */
 LM_API lm_status lm_pack_inspect(const char *pack, char **json, lm_error *err);
 /* Everything that can be wrong: {"valid": bool, "issues": [{"severity", "code",

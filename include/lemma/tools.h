@@ -117,8 +117,9 @@ LM_API lm_status lm_bench_compare(const char *a, const char *b, double noise, ch
 
 /* {"version", "cpu", "cores", "threads", "memory", "memory_free", "memory_limit",
  * "cpu_quota", "bandwidth", "backends": [...], "isa": [...], "pack_places": [{"path",
- * "kind", "exists"}], "packs", "missing": [{"what", "todo"}]}; bytes, bytes a second;
- * the two limits only in a container that has them.  Gives *json (lm_give_back). */
+ * "kind", "exists"}], "packs", "prepared": {"folder", "copies", "bytes"}, "missing":
+ * [{"what", "todo"}]}; bytes, bytes a second; the two limits only in a container that
+ * has them.  Gives *json (lm_give_back). */
 LM_API lm_status lm_doctor(char **json, lm_error *err);
 
 #ifdef __cplusplus

@@ -53,6 +53,9 @@ typedef struct {
     lm_status (*run)(lm_plan *p, const lm_step *s, lm_error *err);
     void (*plan_free)(lm_plan *p);
 
+    /* Whether linears read lm_matrix.panels where they are; NULL: no. */
+    bool (*reads_panels)(const lm_device *d);
+
     /* Records steps of that kind up to the nth from now, keeping the last of them;
      * nth 0: no more.  All three NULL: this backend records nothing. */
     lm_status (*trace)(lm_plan *p, lm_trace_kind kind, uint32_t nth, lm_error *err);

@@ -133,7 +133,7 @@ static lm_status warm(bench *b, bench_line *l, lm_error *err)
     l->kv_bytes = b->kv_most;
     l->workspace_bytes = b->c->info.workspace_bytes;
     l->has_memory = forgot && l->memory.peak > 0;
-    uint64_t allowed = b->c->info.weight_bytes + l->kv_bytes + BENCH_SPARE;
+    uint64_t allowed = b->c->info.weight_bytes + b->c->info.prepared_bytes + l->kv_bytes + BENCH_SPARE;
     l->over_bytes = l->has_memory && l->memory.peak > allowed ? l->memory.peak - allowed : 0;
     return LM_OK;
 }

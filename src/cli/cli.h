@@ -35,6 +35,7 @@ lm_status verb_logits(cli *c, lm_error *err);
 lm_status verb_perplexity(cli *c, lm_error *err);
 lm_status verb_bench(cli *c, lm_error *err);
 lm_status verb_state(cli *c, lm_error *err);
+lm_status verb_prepare(cli *c, lm_error *err);
 lm_status verb_doctor(cli *c, lm_error *err);
 lm_status verb_help(cli *c, lm_error *err);
 lm_status verb_version(cli *c, lm_error *err);
@@ -61,6 +62,10 @@ typedef struct {
 } cli_sampling;
 lm_status cli_sampling_of(cli *c, cli_sampling *out, lm_error *err);
 void cli_sampling_clear(cli_sampling *s);
+/* "512M", "8G", "1.5 GiB" or bytes; *out stays where the option was not given. */
+lm_status cli_size(const cli *c, opt_id id, uint64_t *out, lm_error *err);
+/* Damage to a prepared copy that showed since the model was opened, once. */
+void cli_note_prepared(cli *c);
 /* Evaluates ids slice by slice, with progress on the way. */
 lm_status cli_append(cli *c, lm_session *s, const int32_t *ids, size_t n, lm_error *err);
 uint64_t cli_now_ns(void);

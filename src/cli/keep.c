@@ -9,11 +9,14 @@
 #include "cli/cli.h"
 
 /* "512M", "8G", "1.5 GiB" or bytes. */
-static lm_status size_of(const char *text, uint64_t *out, lm_error *err)
+lm_status cli_size(const cli *c, opt_id id, uint64_t *out, lm_error *err)
 {
+    const char *text = cli_text(&c->args, id);
     static const char units[] = "KMGT";
     char *end = NULL;
     lm_quoted_buf q;
+    if (text == NULL)
+        return LM_OK;
     double x = strtod(text, &end);
     bool ok = end != text && x > 0;
     end += strspn(end, " ");
@@ -26,8 +29,8 @@ static lm_status size_of(const char *text, uint64_t *out, lm_error *err)
     if (ok && (strcmp(end, "iB") == 0 || strcmp(end, "B") == 0))
         end += strlen(end);
     if (!ok || *end != 0 || !(x >= 1 && x < 9e18))
-        return lm_fail(err, LM_ERR_USAGE, "'--state-budget' is '%s', allowed is a size such as 512M or 8G",
-                       lm_quoted_z(&q, text));
+        return lm_fail(err, LM_ERR_USAGE, "'--%s' is '%s', allowed is a size such as 512M or 8G",
+                       cli_options[id].name, lm_quoted_z(&q, text));
     *out = (uint64_t)x;
     return LM_OK;
 }
@@ -35,11 +38,9 @@ static lm_status size_of(const char *text, uint64_t *out, lm_error *err)
 lm_status cli_open_store(cli *c, lm_store **out, lm_error *err)
 {
     lm_state_options o;
-    const char *budget = cli_text(&c->args, OPT_STATE_BUDGET);
     lm_state_defaults(&o);
     o.folder = cli_text(&c->args, OPT_STATE_DIR);
-    if (budget != NULL)
-        LM_TRY(size_of(budget, &o.budget, err));
+    LM_TRY(cli_size(c, OPT_STATE_BUDGET, &o.budget, err));
     return lm_state_open(out, &o, err);
 }
 

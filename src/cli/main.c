@@ -69,6 +69,7 @@ static verb_run_fn code_of(verb_id id)
         [VERB_PERPLEXITY] = verb_perplexity,
         [VERB_BENCH] = verb_bench,
         [VERB_STATE] = verb_state,
+        [VERB_PREPARE] = verb_prepare,
         [VERB_DOCTOR] = verb_doctor,
         [VERB_HELP] = verb_help,
         [VERB_VERSION] = verb_version,
@@ -138,6 +139,7 @@ int main(int argc, char **argv)
     if (st == LM_OK)
         st = run_verb(&c, argc, argv, &err);
     running = NULL;
+    cli_note_prepared(&c);
     lm_text_close(c.own_text);
     lm_model_close(c.model);
     if (st == LM_OK)

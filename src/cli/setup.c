@@ -91,11 +91,18 @@ lm_status cli_model_options(cli *c, lm_model_options *o, lm_error *err)
     o->backend = cli_text(&c->args, OPT_BACKEND);
     o->isa = cli_text(&c->args, OPT_ISA);
     o->compute = cli_text(&c->args, OPT_COMPUTE);
+    o->no_prepared = cli_flag(&c->args, OPT_NO_PREPARED);
     o->threads = (uint32_t)cli_int(&c->args, OPT_THREADS);
     o->cpu_mask = cli_text(&c->args, OPT_CPU_MASK);
     o->context = (uint32_t)cli_int(&c->args, OPT_CTX);
     o->chunk = (uint32_t)cli_int(&c->args, OPT_CHUNK);
     return kv_of(c, &o->kv, err);
+}
+
+static void note_prepared(const lm_model_info *i)
+{
+    note_f("lemma: %s", i->prepared_note);
+    note_f("  hint: 'lemma prepare PACK' makes it again, 'lemma prepare --remove PACK' takes it away");
 }
 
 lm_status cli_open_model(cli *c, const char *pack, const lm_model_options *options, lm_error *err)
@@ -109,7 +116,19 @@ lm_status cli_open_model(cli *c, const char *pack, const lm_model_options *optio
     if (c->info.context_reduced)
         note_f("lemma: the context is %u tokens of the %u trained: more would not fit in memory (-c chooses)",
                c->info.context, c->info.trained_context);
+    if (c->info.prepared_note[0] != '\0')
+        note_prepared(&c->info);
     return cli_interrupted() ? lm_fail(err, LM_ERR_CANCELLED, "interrupted") : LM_OK;
+}
+
+void cli_note_prepared(cli *c)
+{
+    lm_model_info now;
+    if (c->model == NULL)
+        return;
+    lm_model_get_info(c->model, &now);
+    if (now.prepared_note[0] != '\0' && c->info.prepared_note[0] == '\0')
+        note_prepared(&now);
 }
 
 static uint64_t fresh_seed(void)

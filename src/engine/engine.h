@@ -38,6 +38,7 @@ struct lm_model {
     lm_page_table *tables;       /* [max_segments * n_groups] */
     float *logits;               /* [max_rows, n_vocab] */
     char *cache_dir;             /* as in lm_model_options; NULL: none */
+    struct lm_prepared *prepared; /* the copy that linears read; NULL: none */
     struct lm_store *store;      /* of lm_model_remember(), or NULL */
     struct lm_session *sessions; /* all that are open */
     struct lm_rest *rest;        /* what says whose state it is; NULL until somebody asks (rest.c) */
@@ -104,6 +105,8 @@ lm_status lm_rest_check(const lm_session *s, lm_error *err) LM_NODISCARD;
 /* Makes the page that position n_tokens goes into writable memory (S1). */
 lm_status lm_rest_own_tail(lm_session *s, lm_error *err) LM_NODISCARD;
 void lm_rest_free(struct lm_rest *r); /* NULL is fine */
+/* The file of the prepared copy was cut under its mapping: without it from here on. */
+void lm_prepared_drop(lm_model *m);
 uint64_t lm_now_ns(void);
 uint64_t lm_peak_rss(void);
 

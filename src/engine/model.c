@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "engine/engine.h"
+#include "engine/prepared.h"
 #include "engine/textside.h"
 #include "lemma/lemma.h"
 #include "lemma/state.h"
@@ -43,7 +44,51 @@ const lm_text *lm_model_text(const lm_model *m)
 
 void lm_model_get_info(const lm_model *m, lm_model_info *out)
 {
+    uint32_t bad = m->prepared ? lm_prepared_bad(m->prepared) : 0;
     *out = m->info;
+    if (bad == 0)
+        return;
+    out->prepared = LM_PREPARED_DAMAGED;
+    (void)snprintf(out->prepared_note, sizeof out->prepared_note,
+                   "the prepared copy of this pack is damaged in %" PRIu32
+                   " place%s: the pack itself is read there, the result is the same",
+                   bad, bad == 1 ? "" : "s");
+}
+
+/* A copy is never a reason to fail, short of memory. */
+static lm_status open_prepared(lm_model *m, const lm_model_options *o, lm_error *err)
+{
+    lm_error why = { 0 };
+    lm_model_info *i = &m->info;
+    if (o->no_prepared)
+        return LM_OK;
+    LM_TRY(lm_prepared_open(&m->prepared, m->net, o->cache_dir, &i->prepared, &why, err));
+    if (m->prepared && !(m->backend->reads_panels && m->backend->reads_panels(m->device))) {
+        lm_prepared_unbind(m->net);
+        lm_prepared_close(m->prepared);
+        m->prepared = NULL;
+        i->prepared = LM_PREPARED_UNREAD;
+    }
+    if (m->prepared)
+        i->prepared_bytes = lm_prepared_bytes(m->prepared);
+    else if (i->prepared == LM_PREPARED_STALE)
+        (void)snprintf(i->prepared_note, sizeof i->prepared_note,
+                       "the prepared copy of this pack is not used: the pack has changed since");
+    else if (i->prepared == LM_PREPARED_DAMAGED)
+        (void)snprintf(i->prepared_note, sizeof i->prepared_note,
+                       "the prepared copy of this pack is not used: %.120s", why.text);
+    return LM_OK;
+}
+
+void lm_prepared_drop(lm_model *m)
+{
+    lm_prepared_unbind(m->net);
+    lm_prepared_close(m->prepared);
+    m->prepared = NULL;
+    m->info.prepared = LM_PREPARED_DAMAGED;
+    m->info.prepared_bytes = 0;
+    (void)snprintf(m->info.prepared_note, sizeof m->info.prepared_note,
+                   "the prepared copy of this pack was cut while it was in use: the pack itself is read");
 }
 
 static uint64_t kv_bytes_per_token(const lm_program *p, lm_kv_format f)
@@ -217,6 +262,7 @@ static lm_status set_up(lm_model *m, const char *path, const lm_model_options *o
         return s;
     }
     m->plan_options.max_context = o->context ? o->context : m->net->config.max_context;
+    LM_TRY(open_prepared(m, o, err));
     LM_TRY(m->backend->compile(m->device, m->net->program, &m->plan_options, &m->plan, err));
     m->info.workspace_bytes = m->backend->plan_bytes(m->plan) +
                               (uint64_t)m->plan_options.max_rows * m->net->program->n_vocab * sizeof(float);
@@ -279,6 +325,7 @@ void lm_model_close(lm_model *m)
     if (m->device)
         m->backend->close(m->device);
     lm_net_close(m->net);
+    lm_prepared_close(m->prepared);
     lm_free(m);
 }
 

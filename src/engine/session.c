@@ -9,6 +9,7 @@
 #include "base/fail.h"
 #include "base/mem.h"
 #include "engine/rest.h"
+#include "engine/prepared.h"
 
 uint64_t lm_now_ns(void)
 {
@@ -376,6 +377,10 @@ static lm_status run_items(lm_model *m, const lm_eval_item *items, progress *at,
             return LM_OK;
         step.cancel = &items[0].session->cancel;
         LM_TRY(m->backend->run(m->plan, &step, err));
+        if (m->prepared && lm_prepared_broken(m->prepared)) { /* cut under us: this step again, without it */
+            lm_prepared_drop(m);
+            continue;
+        }
         LM_TRY(lm_net_check_maps(m->net, err));
         for (size_t i = 0; i < n; i++)
             LM_TRY(lm_rest_check(items[i].session, err));

@@ -80,6 +80,22 @@ static lm_status add_places(json_t *o, lm_error *err)
     return status;
 }
 
+/* Copies that 'lemma prepare' made. */
+static void add_prepared(json_t *o)
+{
+    char *text = NULL;
+    if (lm_prepared_list("", &text, NULL) != LM_OK)
+        return;
+    json_t *list = json_loads(text, 0, NULL);
+    lm_give_back(text);
+    (void)json_object_set_new(o, "prepared",
+                              json_pack("{s:O, s:I, s:O}", "folder", json_object_get(list, "folder"),
+                                        "copies",
+                                        (json_int_t)json_array_size(json_object_get(list, "copies")), "bytes",
+                                        json_object_get(list, "bytes")));
+    json_decref(list);
+}
+
 lm_status lm_doctor(char **json, lm_error *err)
 {
     lm_device_facts f;
@@ -97,6 +113,7 @@ lm_status lm_doctor(char **json, lm_error *err)
     if (!lm_isa_has(LM_ISA_AVX2))
         add_missing(o, "no AVX2",
                     "the portable code runs, several times slower: use another machine if you can");
+    add_prepared(o);
     lm_status status = o ? add_places(o, err) : LM_OK;
     if (status != LM_OK) {
         json_decref(o);

@@ -340,6 +340,8 @@ void lm_report_describe(lm_pack_report *r, const lm_packfile *p, const lm_packch
     describe_quant(r, p, o);
     describe_tensors(r, p, o);
     describe_text(r, p, o);
+    if (o->list_tensors)
+        lm_report_speed(r, p);
     if (lm_packfile_gguf(p))
         lm_report_set(r, "gguf",
                       json_pack("{s:i, s:I, s:O*, s:O*}", "version",

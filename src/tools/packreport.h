@@ -19,6 +19,9 @@ void lm_report_issue(lm_pack_report *r, bool is_error, const char *code, const c
 void lm_report_set(lm_pack_report *r, const char *key, json_t *value);
 /* Everything that a pack says of itself without its weights being read. */
 void lm_report_describe(lm_pack_report *r, const lm_packfile *p, const lm_packcheck_options *o);
+/* How the CPU's kernels read the weights on this machine, and whether there is a
+ * prepared copy (packspeed.c). */
+void lm_report_speed(lm_pack_report *r, const lm_packfile *p);
 /* SPEC 19.3.3: what is wrong with each tensor declaration of a .gguf that does
  * not open; false when nothing is. */
 bool lm_report_gguf_decls(lm_pack_report *r, const char *path);

@@ -510,7 +510,7 @@ static void rows_of_a_matrix_lie_a_stride_apart(void **state)
 {
     static const uint8_t codes[4 * 64], scales[4 * 8], biases[4 * 8];
     const lm_quant *q = lm_quant_affine(4, 32, LM_Q_BF16);
-    lm_matrix m = { q, { codes, scales, biases }, { 64, 8, 8 }, 4, 128 };
+    lm_matrix m = { q, { codes, scales, biases }, { 64, 8, 8 }, 4, 128, NULL };
     const uint8_t *at[LM_QUANT_PLANES];
     (void)state;
     assert_int_equal(lm_quant_row_bytes(q, 0, 128), 64);
@@ -523,7 +523,7 @@ static void rows_of_a_matrix_lie_a_stride_apart(void **state)
     lm_matrix part = lm_matrix_rows(m, 1, 2);
     assert_ptr_equal(part.plane[1], scales + 8);
     assert_int_equal(part.rows, 2);
-    part = (lm_matrix){ lm_quant_of(LM_Q_F32), { codes }, { 64 }, 4, 16 };
+    part = (lm_matrix){ lm_quant_of(LM_Q_F32), { codes }, { 64 }, 4, 16, NULL };
     lm_matrix_row(&part, 2, at);
     assert_ptr_equal(at[0], codes + 128);
     assert_null(at[1]);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backend/cpu/panels.h"
 #include "backend/cpu/plan.h"
 #include "base/fail.h"
 #include "base/mem.h"
@@ -111,6 +112,11 @@ static uint64_t cpu_plan_bytes(const lm_plan *pl)
     return pl->bytes;
 }
 
+static bool cpu_reads_panels(const lm_device *d)
+{
+    return lm_isa_reads_panels(d->isa);
+}
+
 const lm_backend lm_backend_cpu = {
     .name = "cpu",
     .default_kv = LM_KV_BF16,
@@ -121,6 +127,7 @@ const lm_backend lm_backend_cpu = {
     .plan_bytes = cpu_plan_bytes,
     .run = lm_cpu_run,
     .plan_free = lm_cpu_plan_free,
+    .reads_panels = cpu_reads_panels,
     .trace = lm_cpu_trace_ask,
     .trace_step = lm_cpu_trace_step,
     .trace_read = lm_cpu_trace_read,
