@@ -290,7 +290,7 @@ const opt cli_options[OPT_COUNT] = {
     { OPT_OLDER, "older", .type = TYPE_TEXT, .group = GROUP_GENERAL, .flags = OPT_LINE_ONLY | OPT_NOT_EMPTY,
       .arg = "AGE", .verbs = IN(STATE),
       .help = "With clear: what was not used for so long, such as 12h, 30d or 8w." },
-    { OPT_ALL, "all", .type = TYPE_FLAG, .group = GROUP_GENERAL, .flags = OPT_LINE_ONLY, 
+    { OPT_ALL, "all", .type = TYPE_FLAG, .group = GROUP_GENERAL, .flags = OPT_LINE_ONLY,
       .verbs = IN(STATE) | IN(PREPARE),
       .help = "With clear: every session and every page; with --remove: every prepared copy." },
     { OPT_REBUILD, "rebuild", .type = TYPE_FLAG, .group = GROUP_GENERAL, .flags = OPT_LINE_ONLY,

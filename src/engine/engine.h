@@ -35,13 +35,13 @@ struct lm_model {
     int32_t *ids;
     uint32_t *rows;
     lm_segment *segments;
-    lm_page_table *tables;       /* [max_segments * n_groups] */
-    float *logits;               /* [max_rows, n_vocab] */
-    char *cache_dir;             /* as in lm_model_options; NULL: none */
+    lm_page_table *tables;        /* [max_segments * n_groups] */
+    float *logits;                /* [max_rows, n_vocab] */
+    char *cache_dir;              /* as in lm_model_options; NULL: none */
     struct lm_prepared *prepared; /* the copy that linears read; NULL: none */
-    struct lm_store *store;      /* of lm_model_remember(), or NULL */
-    struct lm_session *sessions; /* all that are open */
-    struct lm_rest *rest;        /* what says whose state it is; NULL until somebody asks (rest.c) */
+    struct lm_store *store;       /* of lm_model_remember(), or NULL */
+    struct lm_session *sessions;  /* all that are open */
+    struct lm_rest *rest;         /* what says whose state it is; NULL until somebody asks (rest.c) */
 };
 
 /* One cache group of a session: page i holds positions [64 i, 64 i + 64); NULL

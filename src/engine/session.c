@@ -8,8 +8,8 @@
 
 #include "base/fail.h"
 #include "base/mem.h"
-#include "engine/rest.h"
 #include "engine/prepared.h"
+#include "engine/rest.h"
 
 uint64_t lm_now_ns(void)
 {

@@ -29,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     lm_prep_view v;
     lm_prep_header h;
     lm_error err = { 0 };
-    uint8_t *copy = malloc(size ? size : 1);
+    uint8_t *copy = calloc(size + 1, 1);
     if (!copy)
         return 0;
     if (size)
