@@ -123,6 +123,143 @@ LM_API lm_status lm_sami_json(const lm_analysis *a, const lm_snapshot *s, const 
 LM_API lm_status lm_state_analyse(lm_store *store, const char *name, lm_model *m, char **json, char **text,
                                   lm_error *err);
 
+/* --- chunk stores ----------------------------------------------------------------------------- */
+
+/* Where chunks of bytes lie under ids and URIs: in memory, or in an append-only log
+ * (.mvlog, docs/formats/mvlog.md) of its own or inside a .kv container.
+ * Threads: any thread; one at a time works in it. */
+typedef struct lm_chunks lm_chunks;
+
+typedef struct {
+    uint64_t chunk_id;     /* from 1 on */
+    uint64_t frame_offset; /* of the record in its log; 0 is one */
+    bool has_frame_offset;
+    char codec[32];    /* "memory/plaintext", "state/file-log" */
+    char segment[512]; /* path of the log, "" in memory */
+} lm_chunk_ref;
+
+typedef struct {
+    const char *key, *value;
+} lm_chunk_tag;
+typedef struct {
+    const char *uri, *title, *kind, *track; /* NULL: none; of one URI the last write counts */
+    const lm_chunk_tag *tags;
+    size_t n_tags;
+    const char *const *labels;
+    size_t n_labels;
+} lm_chunk_about;
+
+typedef struct {
+    lm_chunk_ref ref;
+    const uint8_t *bytes; /* cleared with lm_chunk_clear(); before lm_chunks_close() */
+    size_t n;
+    void *owned; /* the library's */
+} lm_chunk;
+
+/* `text_only`: chunks are UTF-8, as some stores take nothing else.  Gives *out. */
+LM_API lm_status lm_chunks_open_memory(lm_chunks **out, bool text_only, lm_error *err);
+enum {
+    LM_LOG_CREATE = 1,     /* made when it is missing (0600); what is there is never cut */
+    LM_LOG_READ_ONLY = 2,  /* mapped: chunks are borrowed, not copied */
+    LM_LOG_META_FIRST = 4, /* new records have their metadata before the payload, as go-inference has it */
+};
+/* A record that a crash cut short is rolled back (read-only: left out).  LM_ERR_CORRUPT names
+ * the byte of a record that is none; LM_ERR_BUSY: another process writes in it. */
+LM_API lm_status lm_chunks_open_log(lm_chunks **out, const char *path, unsigned flags, lm_error *err);
+/* The log in bytes [at, at + n) of another file, read-only and mapped. */
+LM_API lm_status lm_chunks_open_region(lm_chunks **out, const char *path, uint64_t at, uint64_t n,
+                                       lm_error *err);
+/* Refs that name this segment are taken for the log's own: it was moved or renamed. */
+LM_API lm_status lm_chunks_alias(lm_chunks *c, const char *segment, lm_error *err);
+/* Writes everything out and closes.  NULL is fine. */
+LM_API lm_status lm_chunks_close(lm_chunks *c, lm_error *err);
+LM_API size_t lm_chunks_count(lm_chunks *c);
+/* `about` NULL: nothing is said; *ref may be NULL.  LM_ERR_USAGE: a store for reading alone,
+ * or bytes that are no text in one that takes text. */
+LM_API lm_status lm_chunks_put(lm_chunks *c, const void *bytes, size_t n, const lm_chunk_about *about,
+                               lm_chunk_ref *ref, lm_error *err);
+/* LM_ERR_NOT_FOUND: no such id, or URI.  An empty URI is LM_ERR_USAGE.  Gives *out. */
+LM_API lm_status lm_chunks_get(lm_chunks *c, uint64_t id, lm_chunk *out, lm_error *err);
+LM_API lm_status lm_chunks_find(lm_chunks *c, const char *uri, lm_chunk *out, lm_error *err);
+/* By place where the ref has one; LM_ERR_MISMATCH: of another codec, segment or id. */
+LM_API lm_status lm_chunks_resolve(lm_chunks *c, const lm_chunk_ref *ref, lm_chunk *out, lm_error *err);
+LM_API void lm_chunk_clear(lm_chunk *chunk);
+/* LM_ERR_UNSUPPORTED: a log only grows. */
+LM_API lm_status lm_chunks_remove(lm_chunks *c, uint64_t id, lm_error *err);
+
+/* --- .kv containers ----------------------------------------------------------------------------- */
+
+typedef struct {
+    uint32_t size; /* sizeof(lm_container_mark), set by the caller */
+    const char *store_path, *index_uri, *entry_uri, *bundle_uri; /* NULL: "" */
+    uint64_t token_count;
+} lm_container_mark;
+/* A JSON header that says what to wake, then the whole log `log`, streamed. */
+LM_API lm_status lm_container_write(const char *path, const char *log, const lm_container_mark *mark,
+                                    lm_error *err);
+/* Opens the log where it lies in the container; refs to the store's former path resolve.
+ * Gives *out and, unless NULL, *header (JSON, lm_give_back()). */
+LM_API lm_status lm_container_open(lm_chunks **out, const char *path, char **header, lm_error *err);
+
+/* --- bundles of blocks -------------------------------------------------------------------------- */
+
+/* A snapshot in blocks of tokens, each a chunk of its own, and a manifest. */
+typedef struct lm_bundle lm_bundle;
+
+typedef struct {
+    uint32_t size;                 /* sizeof(lm_bundle_options), set by lm_bundle_defaults() */
+    uint32_t block_size;           /* default 512 */
+    lm_snapshot_encoding encoding; /* default native */
+    const char *uri;               /* of the manifest; NULL: it is not put into the store */
+    const char *blocks_uri;        /* blocks are at URI/block/0, ...; NULL: mlx://kv-snapshot-blocks */
+    const lm_bundle *parent;       /* blocks with equal range, encoding and hash are not written again */
+    uint32_t reuse_limit;          /* only blocks that end within so many tokens; 0: all of the parent */
+    bool trust_parent;             /* the session only grew: equal ranges are equal blocks, unlooked at */
+    bool (*stop)(void *user);      /* asked between blocks: LM_ERR_CANCELLED; NULL: nobody */
+    void *user;
+} lm_bundle_options;
+LM_API void lm_bundle_defaults(lm_bundle_options *out);
+/* Writes the blocks that the parent lacks, then the manifest, and waits for the disk.
+ * `o` NULL: the defaults.  Gives *out, closed with lm_bundle_close(). */
+LM_API lm_status lm_bundle_save(const lm_snapshot *s, lm_chunks *c, const lm_bundle_options *o,
+                                lm_bundle **out, lm_error *err);
+/* The manifest under this URI. */
+LM_API lm_status lm_bundle_read(lm_chunks *c, const char *uri, lm_bundle **out, lm_error *err);
+/* The same from its text, and as text (lm_give_back()). */
+LM_API lm_status lm_bundle_parse(const char *json, size_t n, lm_bundle **out, lm_error *err);
+LM_API lm_status lm_bundle_json(const lm_bundle *b, char **out, size_t *n, lm_error *err);
+LM_API void lm_bundle_close(lm_bundle *b); /* NULL is fine */
+
+typedef struct {
+    uint32_t size; /* sizeof(lm_bundle_info), set by the caller */
+    const char *snapshot_hash, *architecture;
+    lm_snapshot_encoding encoding;
+    uint32_t token_count, block_size, n_blocks, reused_blocks;
+    uint64_t n_bytes; /* of all payloads */
+} lm_bundle_info;
+LM_API void lm_bundle_get_info(const lm_bundle *b, lm_bundle_info *out);
+
+/* The snapshot of the first n_tokens, 0: all.  Only the blocks that it covers are read; the
+ * last is cut, and a prefix has neither generated tokens nor logits.  Lengths, hashes,
+ * ranges and offsets are checked: LM_ERR_CORRUPT names the block.  LM_ERR_USAGE: more tokens
+ * than there are. */
+LM_API lm_status lm_bundle_load(const lm_bundle *b, lm_chunks *c, uint32_t n_tokens, unsigned flags,
+                                lm_snapshot **out, lm_error *err);
+/* Token ids alone; gives *ids (lm_give_back()). */
+LM_API lm_status lm_bundle_tokens(const lm_bundle *b, lm_chunks *c, uint32_t n_tokens, int32_t **ids,
+                                  lm_error *err);
+/* Block by block, so that no more than one is in memory; `visit` borrows it and returns false
+ * to stop.  `first` is the position of its first token. */
+typedef bool (*lm_on_block)(void *user, uint32_t first, const lm_snapshot *block);
+LM_API lm_status lm_bundle_each(const lm_bundle *b, lm_chunks *c, uint32_t n_tokens, lm_on_block visit,
+                                void *user, lm_error *err);
+
+/* A whole snapshot as one chunk of JSON, for stores that take nothing else.  `uri` NULL:
+ * mlx://kv-snapshot/HASH. */
+LM_API lm_status lm_snapshot_put(const lm_snapshot *s, lm_chunks *c, const char *uri, lm_snapshot_encoding e,
+                                 lm_chunk_ref *ref, lm_error *err);
+LM_API lm_status lm_snapshot_get(lm_chunks *c, const char *uri, lm_snapshot **out, lm_error *err);
+
 #ifdef __cplusplus
 }
 #endif
