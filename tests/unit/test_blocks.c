@@ -143,24 +143,24 @@ static void blocks_put_together_are_the_snapshot(void **state)
     for (int variant = 0; variant < 6; variant++) { /* raw or JSON, float32, native or q8 */
         lm_snapshot *s = make(SEQ, true), *t = NULL;
         lm_chunks *c = store(variant % 2);
-        lm_bundle *b = NULL, *again = NULL;
-        lm_bundle_options o;
+        lm_blocks *b = NULL, *again = NULL;
+        lm_blocks_options o;
         lm_error err = { 0 };
-        lm_bundle_info info = { .size = sizeof info };
-        lm_bundle_defaults(&o);
+        lm_blocks_info info = { .size = sizeof info };
+        lm_blocks_defaults(&o);
         o.block_size = BLOCK;
         o.encoding = (lm_snapshot_encoding)(variant / 2);
         o.uri = "mlx://b/bundle";
         o.blocks_uri = "mlx://b/bundle/blocks";
-        if (lm_bundle_save(s, c, &o, &b, &err) != LM_OK)
+        if (lm_blocks_save(s, c, &o, &b, &err) != LM_OK)
             fail_msg("%s", err.text);
-        lm_bundle_get_info(b, &info);
+        lm_blocks_get_info(b, &info);
         assert_int_equal(info.n_blocks, 4);
         assert_int_equal(info.token_count, SEQ);
-        if (lm_bundle_read(c, "mlx://b/bundle", &again, &err) != LM_OK)
+        if (lm_blocks_read(c, "mlx://b/bundle", &again, &err) != LM_OK)
             fail_msg("%s", err.text);
         assert_string_equal(again->snapshot_hash, b->snapshot_hash);
-        if (lm_bundle_load(again, c, 0, 0, &t, &err) != LM_OK)
+        if (lm_blocks_load(again, c, 0, 0, &t, &err) != LM_OK)
             fail_msg("%s", err.text);
         if (o.encoding != LM_SNAPSHOT_Q8) {
             char ha[65], hb[65];
@@ -173,8 +173,8 @@ static void blocks_put_together_are_the_snapshot(void **state)
         assert_int_equal(t->generated[0], 4711);
         assert_true(t->logits[0] == 0.5f);
         lm_snapshot_close(t);
-        lm_bundle_close(again);
-        lm_bundle_close(b);
+        lm_blocks_close(again);
+        lm_blocks_close(b);
         assert_int_equal(lm_chunks_close(c, NULL), LM_OK);
         lm_snapshot_close(s);
     }
@@ -193,37 +193,37 @@ static void a_prefix_reads_only_what_it_covers(void **state)
     (void)state;
     lm_snapshot *s = make(SEQ, true), *t = NULL;
     lm_chunks *c = store(false);
-    lm_bundle *b = NULL;
-    lm_bundle_options o;
+    lm_blocks *b = NULL;
+    lm_blocks_options o;
     lm_error err = { 0 };
-    lm_bundle_defaults(&o);
+    lm_blocks_defaults(&o);
     o.block_size = BLOCK;
-    assert_int_equal(lm_bundle_save(s, c, &o, &b, NULL), LM_OK);
+    assert_int_equal(lm_blocks_save(s, c, &o, &b, NULL), LM_OK);
     for (uint32_t n = 1; n <= SEQ; n++) {
         int32_t *ids = NULL;
         uint32_t seen = 0;
-        assert_int_equal(lm_bundle_load(b, c, n, 0, &t, NULL), LM_OK);
+        assert_int_equal(lm_blocks_load(b, c, n, 0, &t, NULL), LM_OK);
         check(t, n, SEQ);
         assert_int_equal(t->n_logits, n == SEQ);
         assert_int_equal(t->n_generated, n == SEQ);
         assert_int_equal(lm_snapshot_offset(t), n);
         lm_snapshot_close(t);
-        assert_int_equal(lm_bundle_tokens(b, c, n, &ids, NULL), LM_OK);
+        assert_int_equal(lm_blocks_tokens(b, c, n, &ids, NULL), LM_OK);
         assert_int_equal(ids[n - 1], 1000 + n - 1);
         lm_free(ids);
-        assert_int_equal(lm_bundle_each(b, c, n, count_blocks, &seen, NULL), LM_OK);
+        assert_int_equal(lm_blocks_each(b, c, n, count_blocks, &seen, NULL), LM_OK);
         assert_int_equal(seen, n);
     }
-    assert_int_equal(lm_bundle_load(b, c, SEQ + 1, 0, &t, &err), LM_ERR_USAGE);
+    assert_int_equal(lm_blocks_load(b, c, SEQ + 1, 0, &t, &err), LM_ERR_USAGE);
     assert_string_equal(err.text, "22 tokens of a bundle of 21");
     /* The third block is gone: prefixes before it still load. */
     assert_int_equal(lm_chunks_remove(c, b->blocks[2].ref.chunk_id, NULL), LM_OK);
-    assert_int_equal(lm_bundle_load(b, c, 15, 0, &t, NULL), LM_OK);
+    assert_int_equal(lm_blocks_load(b, c, 15, 0, &t, NULL), LM_OK);
     lm_snapshot_close(t);
     memset(&err, 0, sizeof err);
-    assert_int_equal(lm_bundle_load(b, c, 16, 0, &t, &err), LM_ERR_NOT_FOUND);
+    assert_int_equal(lm_blocks_load(b, c, 16, 0, &t, &err), LM_ERR_NOT_FOUND);
     assert_non_null(strstr(err.text, "block 2: "));
-    lm_bundle_close(b);
+    lm_blocks_close(b);
     assert_int_equal(lm_chunks_close(c, NULL), LM_OK);
     lm_snapshot_close(s);
 }
@@ -235,31 +235,31 @@ static void a_parents_blocks_are_not_written_again(void **state)
     a->layers[2] = (lm_kv_layer){ .layer = 2, .cache_index = 2 }; /* windows move: their blocks change */
     b->layers[2] = (lm_kv_layer){ .layer = 2, .cache_index = 2 };
     lm_chunks *c = store(false);
-    lm_bundle *first = NULL, *second = NULL;
-    lm_bundle_options o;
-    lm_bundle_defaults(&o);
+    lm_blocks *first = NULL, *second = NULL;
+    lm_blocks_options o;
+    lm_blocks_defaults(&o);
     o.block_size = BLOCK;
-    assert_int_equal(lm_bundle_save(a, c, &o, &first, NULL), LM_OK);
+    assert_int_equal(lm_blocks_save(a, c, &o, &first, NULL), LM_OK);
     for (int trust = 0; trust < 2; trust++) {
         size_t before = lm_chunks_count(c);
         o.parent = first;
         o.trust_parent = trust;
-        assert_int_equal(lm_bundle_save(b, c, &o, &second, NULL), LM_OK);
+        assert_int_equal(lm_blocks_save(b, c, &o, &second, NULL), LM_OK);
         /* Its second block had the logits of the end; unlooked at, it would be taken. */
         assert_int_equal(second->reused_blocks, trust ? 2 : 1);
         assert_int_equal(lm_chunks_count(c) - before, trust ? 1 : 2);
         assert_int_equal(second->blocks[0].ref.chunk_id, first->blocks[0].ref.chunk_id);
-        assert_int_equal(lm_bundle_load(second, c, 0, 0, &t, NULL), LM_OK);
+        assert_int_equal(lm_blocks_load(second, c, 0, 0, &t, NULL), LM_OK);
         assert_int_equal(t->n_tokens, SEQ);
         lm_snapshot_close(t);
-        lm_bundle_close(second);
+        lm_blocks_close(second);
     }
     o.trust_parent = false;
     o.reuse_limit = 7;
-    assert_int_equal(lm_bundle_save(b, c, &o, &second, NULL), LM_OK);
+    assert_int_equal(lm_blocks_save(b, c, &o, &second, NULL), LM_OK);
     assert_int_equal(second->reused_blocks, 0);
-    lm_bundle_close(second);
-    lm_bundle_close(first);
+    lm_blocks_close(second);
+    lm_blocks_close(first);
     assert_int_equal(lm_chunks_close(c, NULL), LM_OK);
     lm_snapshot_close(a);
     lm_snapshot_close(b);
@@ -288,19 +288,19 @@ static void a_manifest_that_lies_is_refused(void **state)
     };
     lm_snapshot *s = make(SEQ, false);
     lm_chunks *c = store(false);
-    lm_bundle *b = NULL, *again = NULL;
-    lm_bundle_options o;
+    lm_blocks *b = NULL, *again = NULL;
+    lm_blocks_options o;
     char *json = NULL, hash[65];
     size_t n;
-    lm_bundle_defaults(&o);
+    lm_blocks_defaults(&o);
     o.block_size = BLOCK;
-    assert_int_equal(lm_bundle_save(s, c, &o, &b, NULL), LM_OK);
+    assert_int_equal(lm_blocks_save(s, c, &o, &b, NULL), LM_OK);
     char text[512];
     (void)snprintf(text, sizeof text, "made|native|21|21|8|%s|%s|%s|%s", b->blocks[0].kv_hash,
                    b->blocks[1].kv_hash, b->blocks[2].kv_hash, b->blocks[3].kv_hash);
     assert_int_equal(lm_hash_text(text, strlen(text), hash, NULL), LM_OK);
     assert_string_equal(hash, b->snapshot_hash);
-    assert_int_equal(lm_bundle_json(b, &json, &n, NULL), LM_OK);
+    assert_int_equal(lm_blocks_json(b, &json, &n, NULL), LM_OK);
     for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
         lm_str bad = { 0 };
         lm_error err = { 0 };
@@ -309,7 +309,7 @@ static void a_manifest_that_lies_is_refused(void **state)
         lm_str_add(&bad, json, (size_t)(at - json));
         lm_str_addz(&bad, lies[i].to);
         lm_str_addz(&bad, at + strlen(lies[i].from));
-        assert_int_not_equal(lm_bundle_parse(bad.s, bad.n, &again, &err), LM_OK);
+        assert_int_not_equal(lm_blocks_parse(bad.s, bad.n, &again, &err), LM_OK);
         if (!strstr(err.text, lies[i].text))
             fail_msg("%s -> %s", lies[i].to, err.text);
         lm_str_clear(&bad);
@@ -325,12 +325,12 @@ static void a_manifest_that_lies_is_refused(void **state)
         lm_str_add(&old, p, (size_t)(at - p));
         lm_str_addz(&old, "\"memvid\":");
     }
-    assert_int_equal(lm_bundle_parse(old.s, old.n, &again, NULL), LM_OK);
+    assert_int_equal(lm_blocks_parse(old.s, old.n, &again, NULL), LM_OK);
     assert_int_equal(again->blocks[2].ref.chunk_id, b->blocks[2].ref.chunk_id);
-    lm_bundle_close(again);
+    lm_blocks_close(again);
     lm_str_clear(&old);
     lm_free(json);
-    lm_bundle_close(b);
+    lm_blocks_close(b);
     assert_int_equal(lm_chunks_close(c, NULL), LM_OK);
     lm_snapshot_close(s);
 }
@@ -342,17 +342,17 @@ static void a_changed_payload_is_refused(void **state)
     for (int text = 0; text < 2; text++) {
         lm_snapshot *s = make(SEQ, true), *t = NULL;
         lm_chunks *c = store(text);
-        lm_bundle *b = NULL;
-        lm_bundle_options o;
-        lm_bundle_defaults(&o);
+        lm_blocks *b = NULL;
+        lm_blocks_options o;
+        lm_blocks_defaults(&o);
         o.block_size = BLOCK;
-        assert_int_equal(lm_bundle_save(s, c, &o, &b, NULL), LM_OK);
+        assert_int_equal(lm_blocks_save(s, c, &o, &b, NULL), LM_OK);
         for (size_t i = 0; i < b->n_blocks; i++) {
             lm_chunk_record *r = lm_chunks_by_id(c, b->blocks[i].ref.chunk_id);
             for (uint64_t k = 0; k < r->n; k += 7) {
                 lm_error err = { 0 };
                 r->bytes[k] ^= 1;
-                lm_status st = lm_bundle_load(b, c, 0, 0, &t, &err);
+                lm_status st = lm_blocks_load(b, c, 0, 0, &t, &err);
                 if (st == LM_OK) {
                     /* JSON has bytes that say nothing: a key that nobody reads. */
                     assert_int_equal(text, 1);
@@ -363,7 +363,7 @@ static void a_changed_payload_is_refused(void **state)
                 r->bytes[k] ^= 1;
             }
         }
-        lm_bundle_close(b);
+        lm_blocks_close(b);
         assert_int_equal(lm_chunks_close(c, NULL), LM_OK);
         lm_snapshot_close(s);
     }
@@ -450,14 +450,14 @@ static void saving_is_stopped_and_survives_failing_memory(void **state)
 {
     (void)state;
     lm_snapshot *s = make(SEQ, true);
-    lm_bundle *b = NULL;
-    lm_bundle_options o;
+    lm_blocks *b = NULL;
+    lm_blocks_options o;
     lm_error err = { 0 };
-    lm_bundle_defaults(&o);
+    lm_blocks_defaults(&o);
     o.block_size = BLOCK;
     lm_chunks *c = store(false);
     o.stop = stop_at_once;
-    assert_int_equal(lm_bundle_save(s, c, &o, &b, &err), LM_ERR_CANCELLED);
+    assert_int_equal(lm_blocks_save(s, c, &o, &b, &err), LM_ERR_CANCELLED);
     assert_int_equal(lm_chunks_count(c), 0);
     assert_int_equal(lm_chunks_close(c, NULL), LM_OK);
     o.stop = NULL;
@@ -467,15 +467,15 @@ static void saving_is_stopped_and_survives_failing_memory(void **state)
         c = store(n % 2);
         b = NULL;
         lm_mem_fail_after(n);
-        lm_status st = lm_bundle_save(s, c, &o, &b, NULL);
+        lm_status st = lm_blocks_save(s, c, &o, &b, NULL);
         if (st == LM_OK)
-            st = lm_bundle_load(b, c, 18, 0, &t, NULL);
+            st = lm_blocks_load(b, c, 18, 0, &t, NULL);
         lm_mem_fail_after(0);
         bool done = st == LM_OK;
         if (st != LM_OK && st != LM_ERR_NOMEM)
             fail_msg("%llu: %s", (unsigned long long)n, lm_status_name(st));
         lm_snapshot_close(t);
-        lm_bundle_close(b);
+        lm_blocks_close(b);
         assert_int_equal(lm_chunks_close(c, NULL), LM_OK);
         if (done && n > 400)
             break;

@@ -221,6 +221,34 @@ static void a_record_that_was_cut_short_is_rolled_back(void **state)
     lm_str_clear(&b);
 }
 
+/* The size reached the disk, the bytes did not. */
+static void zeros_at_the_end_are_rolled_back(void **state)
+{
+    (void)state;
+    lm_str b = { 0 };
+    lm_chunks *c = NULL;
+    struct stat st;
+    lm_str_addz(&b, magic);
+    put_record(&b, 1, "whole", 5, "{}", false);
+    size_t whole = b.n;
+    for (int i = 0; i < 9000; i++)
+        lm_str_addc(&b, 0);
+    lm_tempdir_write(&dir, "z.mvlog", b.s, b.n);
+    assert_int_equal(lm_chunks_open_log(&c, path_of("z.mvlog"), LM_LOG_READ_ONLY, NULL), LM_OK);
+    expect(c, 1, "whole");
+    close_store(c);
+    assert_int_equal(lm_chunks_open_log(&c, path_of("z.mvlog"), 0, NULL), LM_OK);
+    assert_int_equal(stat(path_of("z.mvlog"), &st), 0);
+    assert_int_equal(st.st_size, whole);
+    close_store(c);
+    b.s[b.n - 1] = 1; /* something after all: nothing is cut */
+    lm_tempdir_write(&dir, "z.mvlog", b.s, b.n);
+    assert_int_equal(lm_chunks_open_log(&c, path_of("z.mvlog"), 0, NULL), LM_ERR_CORRUPT);
+    assert_int_equal(stat(path_of("z.mvlog"), &st), 0);
+    assert_int_equal(st.st_size, b.n);
+    lm_str_clear(&b);
+}
+
 static lm_status short_fill(void *user, lm_sink *to, lm_error *err)
 {
     (void)user;
@@ -460,6 +488,7 @@ int main(void)
         WITH_DIR(logs_of_both_names_and_orders_are_read),
         WITH_DIR(what_is_put_is_the_described_bytes),
         WITH_DIR(a_record_that_was_cut_short_is_rolled_back),
+        WITH_DIR(zeros_at_the_end_are_rolled_back),
         WITH_DIR(streams_have_the_length_that_was_declared),
         WITH_DIR(memory_is_a_store_too),
         WITH_DIR(one_process_writes),

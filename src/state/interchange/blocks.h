@@ -17,8 +17,8 @@
 
 enum {
     LM_BLOCK_TOKENS = 512, /* where nothing else is said (SPEC 6.2.1) */
-    LM_BUNDLE_MAX_BLOCKS = 1 << 20,
-    LM_BUNDLE_MAX_JSON = 256 << 20
+    LM_BLOCKS_MAX_BLOCKS = 1 << 20,
+    LM_BLOCKS_MAX_JSON = 256 << 20
 };
 
 /* Borders 0 to seq_len, rising: blocks are [cuts[i], cuts[i + 1]).  Gives *cuts (lm_free()).
@@ -40,7 +40,7 @@ typedef struct {
     lm_chunk_ref ref;
 } lm_block_ref;
 
-struct lm_bundle {
+struct lm_blocks {
     char snapshot_hash[65], architecture[256];
     lm_snapshot_encoding encoding;
     uint32_t token_count, token_offset, block_size, num_layers, num_heads, seq_len, head_dim, reused_blocks;
@@ -48,11 +48,11 @@ struct lm_bundle {
     size_t n_blocks;
 };
 
-lm_status lm_bundle_object(const lm_bundle *b, json_t **out, lm_error *err) LM_NODISCARD;
-lm_status lm_bundle_of_object(const json_t *o, lm_bundle **out, lm_error *err) LM_NODISCARD;
-lm_status lm_bundle_hash(const lm_bundle *b, char out[65], lm_error *err) LM_NODISCARD;
+lm_status lm_blocks_object(const lm_blocks *b, json_t **out, lm_error *err) LM_NODISCARD;
+lm_status lm_blocks_of_object(const json_t *o, lm_blocks **out, lm_error *err) LM_NODISCARD;
+lm_status lm_blocks_hash(const lm_blocks *b, char out[65], lm_error *err) LM_NODISCARD;
 /* Reads, checks and decodes block i; `keep` holds the bytes that its views look into. */
-lm_status lm_bundle_block(const lm_bundle *b, lm_chunks *c, size_t i, unsigned flags, lm_snapshot **out,
+lm_status lm_blocks_block(const lm_blocks *b, lm_chunks *c, size_t i, unsigned flags, lm_snapshot **out,
                           lm_error *err) LM_NODISCARD;
 
 /* chunk_id, frame_offset, ... as JSON, and back. */

@@ -29,7 +29,7 @@ static lm_status seal(json_t *o, bool failed, const lm_str *bytes, lm_str *out, 
     return lm_str_status(out, err);
 }
 
-lm_status lm_block_envelope(const lm_bundle *b, const lm_block_ref *r, size_t i, const lm_str *bytes,
+lm_status lm_block_envelope(const lm_blocks *b, const lm_block_ref *r, size_t i, const lm_str *bytes,
                             lm_str *out, lm_error *err)
 {
     json_t *o = json_object();
@@ -80,7 +80,7 @@ static lm_status unseal(const lm_chunk *chunk, const char *kind, json_t **out, u
     return LM_OK;
 }
 
-lm_status lm_block_envelope_open(const lm_bundle *b, const lm_block_ref *r, size_t i, const lm_chunk *chunk,
+lm_status lm_block_envelope_open(const lm_blocks *b, const lm_block_ref *r, size_t i, const lm_chunk *chunk,
                                  uint8_t **out, size_t *n, lm_error *err)
 {
     json_t *o = NULL;

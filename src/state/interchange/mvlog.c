@@ -7,7 +7,7 @@
  * record by record.  Which it is shows in the metadata: a JSON object of known keys.
  *
  * L1  Bytes that were whole once are never cut or changed; opening never empties a file.
- * L2  A record counts when its last byte is there; what is less at the end is cut off.
+ * L2  A record counts when its last byte is there; what is less at the end, or zeros, is cut off.
  * L3  One process writes (flock); a record that fails on the way is cut off again. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -136,6 +136,21 @@ static lm_status find_meta(const lm_chunks *c, lm_chunk_record *r, char **uri, l
     return st;
 }
 
+/* Whether nothing but zeros follows: a crash can leave a file longer than what was written. */
+static lm_status only_zeros(const lm_chunks *c, uint64_t at, bool *zeros, lm_error *err)
+{
+    uint8_t buf[4096];
+    *zeros = true;
+    while (at < c->end && *zeros) {
+        size_t n = (size_t)LM_MIN(c->end - at, (uint64_t)sizeof buf);
+        LM_TRY(read_at(c, c->base + at, buf, n, err));
+        for (size_t i = 0; i < n; i++)
+            *zeros &= buf[i] == 0;
+        at += n;
+    }
+    return LM_OK;
+}
+
 /* *whole false: the log ends within the record. */
 static lm_status read_header(const lm_chunks *c, uint64_t at, lm_chunk_record *r, bool *whole, lm_error *err)
 {
@@ -146,8 +161,15 @@ static lm_status read_header(const lm_chunks *c, uint64_t at, lm_chunk_record *r
     if (!*whole)
         return LM_OK;
     LM_TRY(read_at(c, c->base + at, h, sizeof h, err));
-    if (memcmp(h, "MVF1", 4) != 0)
+    if (memcmp(h, "MVF1", 4) != 0) {
+        bool zeros = false;
+        if (h[0] == 0)
+            LM_TRY(only_zeros(c, at, &zeros, err));
+        *whole = false;
+        if (zeros)
+            return LM_OK;
         return lm_fail_at(err, LM_ERR_CORRUPT, at, "at byte %" PRIu64 " of the log is no record", at);
+    }
     r->id = lm_u64le(h + 4);
     r->n = lm_u64le(h + 12);
     r->n_meta = lm_u32le(h + 20);

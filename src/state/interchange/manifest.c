@@ -1,4 +1,4 @@
-/* state/interchange/bundle.c - the manifest of a block bundle, and loading by it (SPEC 6.4, 6.6). */
+/* state/interchange/manifest.c - the manifest of a block bundle, and loading by it (SPEC 6.4, 6.6). */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,16 +13,16 @@
 
 static const char kind[] = "go-mlx/kv-snapshot-block-bundle";
 
-void lm_bundle_close(lm_bundle *b)
+void lm_blocks_close(lm_blocks *b)
 {
     if (b)
         lm_free(b->blocks);
     lm_free(b);
 }
 
-void lm_bundle_get_info(const lm_bundle *b, lm_bundle_info *out)
+void lm_blocks_get_info(const lm_blocks *b, lm_blocks_info *out)
 {
-    lm_bundle_info all = { .size = out->size,
+    lm_blocks_info all = { .size = out->size,
                            .snapshot_hash = b->snapshot_hash,
                            .architecture = b->architecture,
                            .encoding = b->encoding,
@@ -35,7 +35,7 @@ void lm_bundle_get_info(const lm_bundle *b, lm_bundle_info *out)
     memcpy(out, &all, LM_MIN(sizeof all, (size_t)out->size));
 }
 
-lm_status lm_bundle_hash(const lm_bundle *b, char out[65], lm_error *err)
+lm_status lm_blocks_hash(const lm_blocks *b, char out[65], lm_error *err)
 {
     lm_str t = { 0 };
     lm_str_addf(&t, "%s|%s|%u|%u|%u", b->architecture, lm_snapshot_encoding_name(b->encoding), b->token_count,
@@ -109,7 +109,7 @@ static json_t *block_object(const lm_block_ref *r, size_t i)
     return o;
 }
 
-lm_status lm_bundle_object(const lm_bundle *b, json_t **out, lm_error *err)
+lm_status lm_blocks_object(const lm_blocks *b, json_t **out, lm_error *err)
 {
     json_t *o = json_object(), *blocks = json_array();
     bool failed = !o || !blocks;
@@ -166,7 +166,7 @@ static lm_status read_block(const json_t *o, size_t i, uint64_t start, lm_block_
     return lm_chunk_ref_of(ref ? ref : json_object_get(o, "memvid"), &r->ref, err);
 }
 
-static lm_status read_object(const json_t *o, lm_bundle *b, lm_error *err)
+static lm_status read_object(const json_t *o, lm_blocks *b, lm_error *err)
 {
     const char *hash, *encoding, *architecture;
     uint64_t version, at = 0;
@@ -195,9 +195,9 @@ static lm_status read_object(const json_t *o, lm_bundle *b, lm_error *err)
     memcpy(b->architecture, architecture, strlen(architecture) + 1);
     const json_t *blocks = json_object_get(o, "blocks");
     size_t n = json_array_size(blocks);
-    if (n == 0 || n > LM_BUNDLE_MAX_BLOCKS)
+    if (n == 0 || n > LM_BLOCKS_MAX_BLOCKS)
         return lm_fail(err, LM_ERR_CORRUPT, "'blocks' has %zu entries, allowed are 1 to %d", n,
-                       LM_BUNDLE_MAX_BLOCKS);
+                       LM_BLOCKS_MAX_BLOCKS);
     LM_TRY(LM_NEW(&b->blocks, n, err));
     for (size_t i = 0; i < n; i++) {
         lm_status st = read_block(json_array_get(blocks, i), i, at, &b->blocks[i], err);
@@ -209,58 +209,58 @@ static lm_status read_object(const json_t *o, lm_bundle *b, lm_error *err)
     if (at != b->token_count || b->token_count > LM_MAX_ENTRY_TOKENS)
         return lm_fail(err, LM_ERR_CORRUPT, "blocks of %" PRIu64 " tokens in a bundle of %u", at,
                        b->token_count);
-    LM_TRY(lm_bundle_hash(b, computed, err));
+    LM_TRY(lm_blocks_hash(b, computed, err));
     if (strcmp(computed, b->snapshot_hash) != 0)
         return lm_fail(err, LM_ERR_CORRUPT, "'snapshot_hash' is %.12s…, its blocks give %.12s…",
                        b->snapshot_hash, computed);
     return LM_OK;
 }
 
-lm_status lm_bundle_of_object(const json_t *o, lm_bundle **out, lm_error *err)
+lm_status lm_blocks_of_object(const json_t *o, lm_blocks **out, lm_error *err)
 {
-    lm_bundle *b = NULL;
+    lm_blocks *b = NULL;
     LM_TRY(LM_NEW(&b, 1, err));
     lm_status st = read_object(o, b, err);
     if (st != LM_OK) {
-        lm_bundle_close(b);
+        lm_blocks_close(b);
         return lm_wrap(err, st, "a block bundle");
     }
     *out = b;
     return LM_OK;
 }
 
-lm_status lm_bundle_parse(const char *json, size_t n, lm_bundle **out, lm_error *err)
+lm_status lm_blocks_parse(const char *json, size_t n, lm_blocks **out, lm_error *err)
 {
     json_t *o = NULL;
-    lm_json_limits limits = { .max_bytes = LM_BUNDLE_MAX_JSON };
+    lm_json_limits limits = { .max_bytes = LM_BLOCKS_MAX_JSON };
     LM_TRY(lm_json_parse(&o, json, n, "a block bundle", &limits, err));
-    lm_status st = lm_bundle_of_object(o, out, err);
+    lm_status st = lm_blocks_of_object(o, out, err);
     json_decref(o);
     return st;
 }
 
-lm_status lm_bundle_json(const lm_bundle *b, char **out, size_t *n, lm_error *err)
+lm_status lm_blocks_json(const lm_blocks *b, char **out, size_t *n, lm_error *err)
 {
     json_t *o = NULL;
-    LM_TRY(lm_bundle_object(b, &o, err));
+    LM_TRY(lm_blocks_object(b, &o, err));
     lm_status st = lm_json_text(o, 0, out, n, err);
     json_decref(o);
     return st;
 }
 
-lm_status lm_bundle_read(lm_chunks *c, const char *uri, lm_bundle **out, lm_error *err)
+lm_status lm_blocks_read(lm_chunks *c, const char *uri, lm_blocks **out, lm_error *err)
 {
     lm_chunk chunk;
     lm_quoted_buf q;
     LM_TRY(lm_chunks_find(c, uri, &chunk, err));
-    lm_status st = lm_bundle_parse((const char *)chunk.bytes, chunk.n, out, err);
+    lm_status st = lm_blocks_parse((const char *)chunk.bytes, chunk.n, out, err);
     lm_chunk_clear(&chunk);
     return st == LM_OK ? st : lm_wrap(err, st, "%s", lm_quoted_z(&q, uri));
 }
 
 /* --- loading ------------------------------------------------------------------------------ */
 
-static lm_status check_block(const lm_bundle *b, const lm_block_ref *r, const lm_snapshot *s, lm_error *err)
+static lm_status check_block(const lm_blocks *b, const lm_block_ref *r, const lm_snapshot *s, lm_error *err)
 {
     uint32_t base = b->token_offset > b->seq_len ? b->token_offset - b->seq_len : 0;
     uint64_t end = (uint64_t)base + r->token_start + r->token_count;
@@ -279,7 +279,7 @@ static lm_status check_block(const lm_bundle *b, const lm_block_ref *r, const lm
 }
 
 /* Takes the chunk's bytes over into the snapshot's care. */
-static lm_status decode_payload(const lm_bundle *b, const lm_block_ref *r, size_t i, lm_chunk *chunk,
+static lm_status decode_payload(const lm_blocks *b, const lm_block_ref *r, size_t i, lm_chunk *chunk,
                                 unsigned flags, lm_snapshot **out, lm_error *err)
 {
     uint8_t *own = NULL;
@@ -320,7 +320,7 @@ static lm_status decode_payload(const lm_bundle *b, const lm_block_ref *r, size_
     return LM_OK;
 }
 
-lm_status lm_bundle_block(const lm_bundle *b, lm_chunks *c, size_t i, unsigned flags, lm_snapshot **out,
+lm_status lm_blocks_block(const lm_blocks *b, lm_chunks *c, size_t i, unsigned flags, lm_snapshot **out,
                           lm_error *err)
 {
     lm_chunk chunk;
@@ -333,12 +333,12 @@ lm_status lm_bundle_block(const lm_bundle *b, lm_chunks *c, size_t i, unsigned f
 }
 
 /* One block, cut where the prefix ends; *end says whether it was the last. */
-static lm_status covering(const lm_bundle *b, lm_chunks *c, size_t i, uint32_t n, unsigned flags,
+static lm_status covering(const lm_blocks *b, lm_chunks *c, size_t i, uint32_t n, unsigned flags,
                           lm_snapshot **out, bool *end, lm_error *err)
 {
     const lm_block_ref *r = &b->blocks[i];
     lm_snapshot *s = NULL;
-    LM_TRY(lm_bundle_block(b, c, i, flags, &s, err));
+    LM_TRY(lm_blocks_block(b, c, i, flags, &s, err));
     *end = r->token_start + r->token_count >= n;
     if (n < b->token_count)
         lm_snapshot_clear_terminal(s);
@@ -353,7 +353,7 @@ static lm_status covering(const lm_bundle *b, lm_chunks *c, size_t i, uint32_t n
     return LM_OK;
 }
 
-static lm_status wanted(const lm_bundle *b, uint32_t *n, lm_error *err)
+static lm_status wanted(const lm_blocks *b, uint32_t *n, lm_error *err)
 {
     *n = *n ? *n : b->token_count;
     if (*n > b->token_count)
@@ -361,7 +361,7 @@ static lm_status wanted(const lm_bundle *b, uint32_t *n, lm_error *err)
     return LM_OK;
 }
 
-lm_status lm_bundle_each(const lm_bundle *b, lm_chunks *c, uint32_t n, lm_on_block visit, void *user,
+lm_status lm_blocks_each(const lm_blocks *b, lm_chunks *c, uint32_t n, lm_on_block visit, void *user,
                          lm_error *err)
 {
     bool end = false;
@@ -377,7 +377,7 @@ lm_status lm_bundle_each(const lm_bundle *b, lm_chunks *c, uint32_t n, lm_on_blo
     return LM_OK;
 }
 
-lm_status lm_bundle_load(const lm_bundle *b, lm_chunks *c, uint32_t n, unsigned flags, lm_snapshot **out,
+lm_status lm_blocks_load(const lm_blocks *b, lm_chunks *c, uint32_t n, unsigned flags, lm_snapshot **out,
                          lm_error *err)
 {
     lm_snapshot **blocks = NULL;
@@ -411,12 +411,12 @@ static bool take_ids(void *user, uint32_t first, const lm_snapshot *s)
     return true;
 }
 
-lm_status lm_bundle_tokens(const lm_bundle *b, lm_chunks *c, uint32_t n, int32_t **ids, lm_error *err)
+lm_status lm_blocks_tokens(const lm_blocks *b, lm_chunks *c, uint32_t n, int32_t **ids, lm_error *err)
 {
     ids_of t = { .n = 0 };
     LM_TRY(wanted(b, &n, err));
     LM_TRY(LM_NEW(&t.ids, n, err));
-    lm_status st = lm_bundle_each(b, c, n, take_ids, &t, err);
+    lm_status st = lm_blocks_each(b, c, n, take_ids, &t, err);
     if (st != LM_OK) {
         lm_free(t.ids);
         return st;

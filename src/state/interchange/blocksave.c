@@ -1,4 +1,4 @@
-/* state/interchange/bundlesave.c - blocks into a chunk store, what a parent has left out (SPEC 6.5). */
+/* state/interchange/blocksave.c - blocks into a chunk store, what a parent has left out (SPEC 6.5). */
 #include <stdio.h>
 #include <string.h>
 
@@ -7,9 +7,9 @@
 #include "state/interchange/blocks.h"
 #include "state/interchange/envelope.h"
 
-void lm_bundle_defaults(lm_bundle_options *out)
+void lm_blocks_defaults(lm_blocks_options *out)
 {
-    *out = (lm_bundle_options){ .size = sizeof *out,
+    *out = (lm_blocks_options){ .size = sizeof *out,
                                 .block_size = LM_BLOCK_TOKENS,
                                 .encoding = LM_SNAPSHOT_NATIVE };
 }
@@ -17,14 +17,14 @@ void lm_bundle_defaults(lm_bundle_options *out)
 typedef struct {
     const lm_snapshot *s;
     lm_chunks *c;
-    lm_bundle_options o;
-    lm_bundle *b;
+    lm_blocks_options o;
+    lm_blocks *b;
 } saving;
 
 /* The parent's block of the same range and encoding, if it may be used again. */
 static const lm_block_ref *parents(const saving *w, size_t i, uint32_t start, uint32_t count)
 {
-    const lm_bundle *p = w->o.parent;
+    const lm_blocks *p = w->o.parent;
     if (!p || i >= p->n_blocks || p->encoding != w->b->encoding ||
         strcmp(p->architecture, w->b->architecture) != 0)
         return NULL;
@@ -129,7 +129,7 @@ static lm_status put_manifest(const saving *w, lm_error *err)
                              .n_labels = LM_LEN(labels) };
     char *text = NULL;
     size_t n;
-    LM_TRY(lm_bundle_json(w->b, &text, &n, err));
+    LM_TRY(lm_blocks_json(w->b, &text, &n, err));
     lm_status st = lm_chunks_put(w->c, text, n, &about, NULL, err);
     lm_free(text);
     return st;
@@ -145,7 +145,7 @@ static lm_status save(saving *w, const uint32_t *cuts, size_t n, lm_error *err)
             return lm_wrap(err, st, "block %zu", i);
         w->b->n_blocks++;
     }
-    LM_TRY(lm_bundle_hash(w->b, w->b->snapshot_hash, err));
+    LM_TRY(lm_blocks_hash(w->b, w->b->snapshot_hash, err));
     /* Blocks are on the disk before anything names them. */
     LM_TRY(lm_chunks_sync(w->c, err));
     if (!w->o.uri || !w->o.uri[0])
@@ -154,21 +154,21 @@ static lm_status save(saving *w, const uint32_t *cuts, size_t n, lm_error *err)
     return lm_chunks_sync(w->c, err);
 }
 
-lm_status lm_bundle_save(const lm_snapshot *s, lm_chunks *c, const lm_bundle_options *options,
-                         lm_bundle **out, lm_error *err)
+lm_status lm_blocks_save(const lm_snapshot *s, lm_chunks *c, const lm_blocks_options *options,
+                         lm_blocks **out, lm_error *err)
 {
     saving w = { .s = s, .c = c };
     uint32_t *cuts = NULL;
     size_t n;
-    lm_bundle_defaults(&w.o);
+    lm_blocks_defaults(&w.o);
     if (options)
         memcpy(&w.o, options, LM_MIN(sizeof w.o, (size_t)options->size));
     if (!s || !c)
         return lm_fail(err, LM_ERR_USAGE, "there is no %s to save", s ? "store" : "snapshot");
     LM_TRY(lm_snapshot_cuts(s, w.o.block_size, &cuts, &n, err));
-    lm_status st = n <= LM_BUNDLE_MAX_BLOCKS
+    lm_status st = n <= LM_BLOCKS_MAX_BLOCKS
                        ? LM_NEW(&w.b, 1, err)
-                       : lm_fail(err, LM_ERR_USAGE, "%zu blocks, allowed are %d", n, LM_BUNDLE_MAX_BLOCKS);
+                       : lm_fail(err, LM_ERR_USAGE, "%zu blocks, allowed are %d", n, LM_BLOCKS_MAX_BLOCKS);
     if (st == LM_OK)
         st = LM_NEW(&w.b->blocks, n, err);
     if (st == LM_OK) {
@@ -185,7 +185,7 @@ lm_status lm_bundle_save(const lm_snapshot *s, lm_chunks *c, const lm_bundle_opt
     }
     lm_free(cuts);
     if (st != LM_OK) {
-        lm_bundle_close(w.b);
+        lm_blocks_close(w.b);
         return st;
     }
     *out = w.b;
