@@ -8,6 +8,7 @@
 #   make deps-cross  those that test the kernels of 64-bit ARM (optional)
 #   make install    honours DESTDIR and prefix; make uninstall takes it back
 #   make test-crash a thousand kills of the store, some minutes
+#   make deb        Debian packages in build/deb, checked with lintian
 #   make asan|ubsan|tsan|fuzz    the tests in that build
 #   make format|lint|clean
 prefix ?= /usr/local
@@ -17,7 +18,7 @@ CMAKE ?= cmake
 WERROR ?= OFF
 export PACK PROMPT
 
-.PHONY: all demo test test-crash models deps deps-cross install uninstall clean asan ubsan tsan fuzz format lint
+.PHONY: all demo test test-crash deb models deps deps-cross install uninstall clean asan ubsan tsan fuzz format lint
 
 all: build/build.ninja
 	@$(CMAKE) --build build -j $(JOBS) --target lemma_program lemma_docs
@@ -45,6 +46,9 @@ test: build/build.ninja
 test-crash: build/build.ninja
 	@$(CMAKE) --build build -j $(JOBS) --target test_store_faults
 	@LM_CRASH_KILLS=$(or $(KILLS),1100) build/test_store_faults
+
+deb:
+	@JOBS=$(JOBS) scripts/deb.sh
 
 # The program is linked again where another prefix changes where it looks for the library.
 install: build/build.ninja
