@@ -360,6 +360,8 @@ enum { FATAL = (1 << LM_WAKE_WARNINGS) - 1 };
 static uint32_t differences(const lm_entry *e, const struct lm_rest *r, bool *shape, bool *own)
 {
     uint32_t bits = lm_state_id_compare(&e->id, &r->id, e->n_tokens);
+    if (e->flags & LM_ENTRY_RECODED) /* rounded after it was computed: no numerics give its numbers */
+        bits &= ~(UINT32_C(1) << LM_WAKE_NUMERICS);
     *shape = same_shape(e, &r->space, own);
     if (!*own && !(bits & FATAL) && !(*shape && (e->flags & LM_ENTRY_IMPORTED)))
         bits |= UINT32_C(1) << LM_WAKE_CACHE;
