@@ -4,9 +4,8 @@
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/vec.h"
 
-#define ATTEND_Q8    lm_attend_q8_neon
-#define ATTEND_K8V4  lm_attend_k8v4_neon
-#define LM_FETCH(at) __builtin_prefetch(at)
+#define ATTEND_Q8   lm_attend_q8_neon
+#define ATTEND_K8V4 lm_attend_k8v4_neon
 enum { CODE_ROWS = 2, CODE_LINES = 1, CODE_LINES2 = 1 };
 
 LM_INLINE void put_query(uint8_t *out, uint32_t i, int32_t code)
