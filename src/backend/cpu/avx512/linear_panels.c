@@ -13,11 +13,16 @@
  * alone leaves a tenth of the bandwidth.  Scales are decoded for so many blocks. */
 enum { STREAMS = 4, CHUNK_BLOCKS = 16, CHUNK_FLOATS = CHUNK_BLOCKS * LM_ROWS };
 
+LM_INLINE int streams_of(int bits)
+{
+    return bits == 8 ? 2 : STREAMS;
+}
+
 /* The next page of a stream, and its translation, into L2.  Nothing into L1: the lines
  * of four streams push each other out (measured). */
-LM_INLINE void ahead(const uint8_t *p)
+LM_INLINE void ahead(const uint8_t *p, int bits)
 {
-    _mm_prefetch((const char *)p + 4096, _MM_HINT_T1);
+    _mm_prefetch((const char *)p + (bits == 8 ? 1024 : 4096), _MM_HINT_T1);
 }
 
 /* What the codes mean. */
@@ -242,7 +247,7 @@ LM_INLINE void run_chunk(int bits, meaning mean, int per, bool sub16, bool preci
                 __m512i v[8], sum;
 #pragma GCC unroll 8
                 for (int line = 0; line < bits; line++)
-                    ahead(codes[p] + 64 * line);
+                    ahead(codes[p] + 64 * line, bits);
                 load_block(bits, mean, codes[p], v);
                 if (sub16) {
                     __m512i lo = dots(v, 0, 4, in, block, precise), hi = dots(v, 4, 4, in, block, precise);
@@ -297,7 +302,7 @@ LM_INLINE void run_chunk(int bits, meaning mean, int per, bool sub16, bool preci
 #define KERNELS(name, bits, mean, per, sub16)                                                                \
     static LM_NOINLINE void name(const input *in, chunk *c)                                                  \
     {                                                                                                        \
-        run_chunk(bits, mean, per, sub16, false, STREAMS, in, c);                                            \
+        run_chunk(bits, mean, per, sub16, false, streams_of(bits), in, c);                                   \
     }                                                                                                        \
     static LM_NOINLINE void name##_single(const input *in, chunk *c)                                         \
     {                                                                                                        \
@@ -305,7 +310,7 @@ LM_INLINE void run_chunk(int bits, meaning mean, int per, bool sub16, bool preci
     }                                                                                                        \
     static LM_NOINLINE void name##_precise(const input *in, chunk *c)                                        \
     {                                                                                                        \
-        run_chunk(bits, mean, per, sub16, true, STREAMS, in, c);                                             \
+        run_chunk(bits, mean, per, sub16, true, streams_of(bits), in, c);                                    \
     }                                                                                                        \
     static LM_NOINLINE void name##_precise_single(const input *in, chunk *c)                                 \
     {                                                                                                        \
@@ -367,7 +372,7 @@ static void run_panels(const job *j, const uint32_t *p, uint32_t streams)
         for (uint32_t i = 0; i < streams; i++) {
             for (size_t z = 0; z < parts.codes; z += 64) {
                 _mm_prefetch((const char *)at[i] + z, _MM_HINT_T0);
-                ahead(at[i] + z);
+                ahead(at[i] + z, lm_panel_bits(q));
             }
             if (j->c.mins)
                 c.acc[i] = add_mins(q, at[i], parts, cols / 32 / per, j->xs + k / 32 / per, c.acc[i]);
@@ -411,7 +416,8 @@ static void set_up(job *j, const uint8_t *x, void *scratch)
 void lm_panels_one(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8_t *x, uint32_t n, float *y,
                    size_t ldy, void *scratch, bool precise)
 {
-    uint32_t p0 = row0 / LM_ROWS, panels = (row1 - row0 + LM_ROWS - 1) / LM_ROWS, each = panels / STREAMS;
+    uint32_t p0 = row0 / LM_ROWS, panels = (row1 - row0 + LM_ROWS - 1) / LM_ROWS;
+    uint32_t most = (uint32_t)streams_of(lm_panel_bits(w->quant)), each = panels / most;
     size_t stride = lm_act_code_bytes(w->cols, precise);
     job j[LM_ONE_TOKENS];
     bool damaged = false;
@@ -421,10 +427,10 @@ void lm_panels_one(const lm_matrix *w, uint32_t row0, uint32_t row1, const uint8
         };
         set_up(&j[t], x + t * stride, (uint8_t *)scratch + t * one_bytes(w->cols));
     }
-    for (uint32_t i = 0; i < each + panels % STREAMS; i++) {
-        uint32_t at[STREAMS], streams = i < each ? STREAMS : 1, good = 0;
+    for (uint32_t i = 0; i < each + panels % most; i++) {
+        uint32_t at[STREAMS], streams = i < each ? most : 1, good = 0;
         for (uint32_t s = 0; s < streams; s++) {
-            at[s] = p0 + (i < each ? s * each + i : (STREAMS - 1) * each + i);
+            at[s] = p0 + (i < each ? s * each + i : (most - 1) * each + i);
             good += lm_panel_good(w->panels, at[s]);
         }
         damaged |= good < streams;
@@ -458,7 +464,7 @@ LM_INLINE void spread_codes(int bits, meaning mean, const uint8_t *codes, uint32
         __m512i v[8];
 #pragma GCC unroll 8
         for (int line = 0; line < bits; line++)
-            ahead(codes + 64 * line);
+            ahead(codes + 64 * line, bits);
         load_block(bits, mean, codes, v);
 #pragma GCC unroll 8
         for (int j = 0; j < 8; j++)
