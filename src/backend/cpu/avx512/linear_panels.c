@@ -103,19 +103,6 @@ static void decode_mins(const lm_quant *q, const uint8_t *slab, lm_panel_parts a
         _mm512_store_si512(m + 16 * g, _mm512_xor_si512(_mm512_load_si512(m + 16 * g), sign));
 }
 
-static __m512 add_mins(const lm_quant *q, const uint8_t *slab, lm_panel_parts at, uint32_t groups,
-                       const float *xs, __m512 acc)
-{
-    float m[CHUNK_FLOATS] LM_ALIGNED(64);
-    for (uint32_t g = 0, n; g < groups; g += n) {
-        n = LM_MIN(groups - g, (uint32_t)CHUNK_BLOCKS);
-        decode_mins(q, slab, at, g, n, m);
-        for (uint32_t i = 0; i < n; i++)
-            acc = _mm512_fmadd_ps(_mm512_load_ps(m + 16 * i), _mm512_set1_ps(xs[g + i]), acc);
-    }
-    return acc;
-}
-
 /* --- codes ------------------------------------------------------------------------- */
 
 LM_INLINE __m512i or_and(__m512i v, __m512i x, int mask) /* v | (x & mask) */
@@ -343,6 +330,23 @@ size_t lm_panels_scratch(uint32_t cols)
     return LM_ONE_TOKENS * one_bytes(cols);
 }
 
+/* The minima of a slab, panels side by side: each is a chain of additions, and one chain
+ * alone waits for itself. */
+static void add_mins(const lm_quant *q, const uint8_t *const slab[STREAMS], uint32_t streams,
+                     lm_panel_parts at, uint32_t groups, const float *xs, chunk *c)
+{
+    for (uint32_t g = 0, n; g < groups; g += n) {
+        n = LM_MIN(groups - g, (uint32_t)CHUNK_BLOCKS);
+        for (uint32_t p = 0; p < streams; p++)
+            decode_mins(q, slab[p], at, g, n, c->s[p]);
+        for (uint32_t i = 0; i < n; i++) {
+            __m512 x = _mm512_set1_ps(xs[g + i]);
+            for (uint32_t p = 0; p < streams; p++)
+                c->acc[p] = _mm512_fmadd_ps(_mm512_load_ps(c->s[p] + 16 * i), x, c->acc[p]);
+        }
+    }
+}
+
 /* One call's input, and where the scratch has what is made of it. */
 typedef struct {
     const lm_matrix *w;
@@ -374,10 +378,10 @@ static void run_panels(const job *j, const uint32_t *p, uint32_t streams)
                 _mm_prefetch((const char *)at[i] + z, _MM_HINT_T0);
                 ahead(at[i] + z, lm_panel_bits(q));
             }
-            if (j->c.mins)
-                c.acc[i] = add_mins(q, at[i], parts, cols / 32 / per, j->xs + k / 32 / per, c.acc[i]);
             c.codes[i] = at[i] + parts.codes;
         }
+        if (j->c.mins)
+            add_mins(q, at, streams, parts, cols / 32 / per, j->xs + k / 32 / per, &c);
         for (uint32_t b = 0; b < cols / 32; b += c.n) {
             c.first = k / 32 + b;
             c.n = LM_MIN(cols / 32 - b, (uint32_t)CHUNK_BLOCKS);
