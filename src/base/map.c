@@ -132,6 +132,8 @@ static lm_status map_range(lm_map **out, int fd, const struct stat *st, uint64_t
                        lm_quoted_z(&q, label));
     size_t len = strlen(label) + 1;
     lm_status status = lm_new((void **)&m, 1, sizeof *m + len, err);
+    if (!writable)
+        lm_advise_huge(base, (size_t)size);
     if (status == LM_OK) {
         m->slot = take_slot(base, (size_t)size, writable);
         if (!m->slot)

@@ -1,9 +1,13 @@
 /* base/mem.c - heap memory with checked sizes and a fault hook. */
+#define _GNU_SOURCE /* madvise */
 #include "base/mem.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #include "base/fail.h"
 
@@ -74,6 +78,17 @@ lm_status lm_new_aligned(void **out, size_t n_bytes, lm_error *err)
 void lm_free(void *p)
 {
     free(p);
+}
+
+void lm_advise_huge(const void *at, size_t n)
+{
+#ifdef MADV_HUGEPAGE
+    if (n >= 2u << 20)
+        (void)madvise((void *)(uintptr_t)at, n, MADV_HUGEPAGE);
+#else
+    (void)at;
+    (void)n;
+#endif
 }
 
 lm_status lm_grow(void **items, size_t *cap, size_t need, size_t size, lm_error *err)

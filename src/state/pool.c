@@ -71,6 +71,7 @@ static lm_status add_slab(lm_pool *p, uint64_t n, lm_error *err)
         lm_free(s);
         return lm_fail(err, LM_ERR_NOMEM, "no memory for %" PRIu64 " pages of %zu bytes", n, p->page_bytes);
     }
+    lm_advise_huge(base, (size_t)bytes);
     s->base = base;
     s->bytes = (size_t)bytes;
     for (uint64_t i = n; i-- > 0;) {
