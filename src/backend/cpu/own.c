@@ -58,6 +58,26 @@ static void cut_alike(const lm_plan *pl, const lm_stage *st)
                 (uint32_t)(((uint64_t)panels_of(&pl->bundles[b]) * i + threads / 2) / threads);
 }
 
+uint32_t lm_cpu_share_begins(const lm_plan *pl, const lm_stage *st, uint32_t thread)
+{
+    uint32_t at = 0;
+    for (uint32_t b = st->bundle0; b < st->bundle0 + st->n_bundles; b++)
+        at += cuts_of(pl, b)[thread];
+    return at;
+}
+
+/* A fixed cut waits for the slowest, and memory does not serve all cores alike: the
+ * last sixth of every share goes in pieces to whoever comes first.  A piece has 64
+ * rows or more, since four streams of a kernel read it. */
+static void cut_ends(lm_plan *pl, lm_stage *st)
+{
+    uint32_t threads = pl->d->n_threads, least = UINT32_MAX;
+    for (uint32_t i = 0; i < threads; i++)
+        least = LM_MIN(least, lm_cpu_share_begins(pl, st, i + 1) - lm_cpu_share_begins(pl, st, i));
+    st->piece = LM_MIN(LM_MAX(least / 24, 4u), 16u);
+    st->n_pieces = least / 6 / st->piece;
+}
+
 /* The bundle that makes v, or UINT32_MAX. */
 static uint32_t bundle_making(const lm_plan *pl, const lm_stage *st, lm_val v)
 {
@@ -206,5 +226,10 @@ lm_status lm_cpu_share_out(lm_plan *pl, lm_error *err)
                 pl->micros[pl->stages[s].micro0 + i].columns = 0;
         }
     }
+    /* Where heads have owners, so have rows; attention has the claims of its stage. */
+    for (uint32_t s = 0; s < pl->n_stages; s++)
+        if (threads > 1 && pl->stages[s].n_bundles > 0 && pl->stages[s].n_atts == 0 &&
+            !(s + 1 < pl->n_stages && pl->stages[s + 1].open))
+            cut_ends(pl, &pl->stages[s]);
     return LM_OK;
 }

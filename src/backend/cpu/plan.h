@@ -114,10 +114,11 @@ typedef struct {
 typedef struct {
     uint32_t micro0, n_micros, bundle0, n_bundles, att0, n_atts;
     uint32_t layer;
-    uint32_t panels; /* of all bundles */
-    bool few_rows;   /* all linears are of wanted rows */
-    bool open;       /* with few tokens, threads begin with heads of their own, without meeting */
-    bool sync;       /* prologue and main may not overlap even when tokens are few */
+    uint32_t panels;          /* of all bundles */
+    uint32_t piece, n_pieces; /* panels of a piece, pieces at the end of each share that are claimed */
+    bool few_rows;            /* all linears are of wanted rows */
+    bool open;                /* with few tokens, threads begin with heads of their own, without meeting */
+    bool sync;                /* prologue and main may not overlap even when tokens are few */
 } lm_stage;
 
 /* The state of one run, written by the caller before the team starts. */
@@ -175,8 +176,10 @@ lm_status lm_cpu_compile(lm_device *d, const lm_program *p, const lm_plan_option
 lm_status lm_cpu_run(lm_plan *pl, const lm_step *s, lm_error *err);
 void lm_cpu_plan_free(lm_plan *pl);
 
-/* Fills in cuts, heads and open stages (own.c). */
+/* Fills in cuts, pieces, heads and open stages (own.c). */
 lm_status lm_cpu_share_out(lm_plan *pl, lm_error *err);
+/* Where the share of a thread begins among a stage's panels laid end to end. */
+uint32_t lm_cpu_share_begins(const lm_plan *pl, const lm_stage *st, uint32_t thread);
 
 /* cos and sin of a position, times mscale: cs [n_rot/2] and [n_rot/2]. */
 void lm_cpu_rope_table(const lm_rope *r, uint32_t pos, float *cs);

@@ -251,6 +251,19 @@ static void own_panels(const worker *w, const lm_stage *st)
     }
 }
 
+/* The same with the end of every share left to whoever comes first (own.c). */
+static void own_then_claim(const worker *w, const lm_stage *st)
+{
+    const lm_plan *pl = w->pl;
+    uint32_t threads = pl->d->n_threads, n = st->n_pieces, each = st->piece;
+    panels(w, st, lm_cpu_share_begins(pl, st, w->me), lm_cpu_share_begins(pl, st, w->me + 1) - n * each, 0,
+           UINT32_MAX);
+    for (uint32_t c; c = lm_team_claim(pl->d->team, w->me), c < n * threads;) {
+        uint32_t end = lm_cpu_share_begins(pl, st, c % threads + 1) - c / threads * each;
+        panels(w, st, end - each, end, 0, UINT32_MAX);
+    }
+}
+
 /* How the linears of a stage are claimed: `panels` by `tokens` at a time. */
 typedef struct {
     uint32_t panels, tokens, across, n;
@@ -438,7 +451,9 @@ static void stage_main(const worker *w, const lm_stage *st)
             }
             watched_item(w, &pl->atts[i], c);
         }
-    if (whole)
+    if (whole && st->n_pieces > 0)
+        own_then_claim(w, st);
+    else if (whole)
         own_panels(w, st);
 }
 
