@@ -32,6 +32,11 @@ LM_API lm_status lm_pack_inspect(const char *pack, char **json, lm_error *err);
  * "message", "path"}]}.  Reads every weight when `weights` is set.  Gives *json;
  * LM_OK too when "valid" is false. */
 LM_API lm_status lm_pack_check(const char *pack, bool weights, char **json, lm_error *err);
+/* Reads the pack's weights from the disk into the system's cache, in pages of 2 MiB where
+ * the file system has them: looking up small ones costs a tenth to a fifth of decode.
+ * Gives *json: {"bytes", "large_bytes", "seconds"}; large_bytes null where the system does
+ * not tell.  Changes nothing on the disk. */
+LM_API lm_status lm_pack_warm(const char *pack, char **json, lm_error *err);
 
 #ifdef __cplusplus
 }

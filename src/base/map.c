@@ -21,6 +21,10 @@
 #include "base/fail.h"
 #include "base/mem.h"
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22 /* Linux 5.14; older kernels say EINVAL, which is harmless */
+#endif
+
 enum { MAX_MAPS = 4096 }; /* a sharded pack has hundreds of files, never thousands */
 
 typedef struct {
@@ -203,6 +207,20 @@ const char *lm_map_path(const lm_map *m)
 lm_file_id lm_map_id(const lm_map *m)
 {
     return m->id;
+}
+
+bool lm_populate(const void *at, size_t n)
+{
+    return madvise((void *)(uintptr_t)at, n, MADV_POPULATE_READ) == 0;
+}
+
+void lm_map_reread(const lm_map *m, int fd)
+{
+    const uint64_t piece = 64u << 20;
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    for (uint64_t at = 0; at < m->size; at += piece)
+        if (!lm_populate(m->base + at, (size_t)LM_MIN(piece, m->size - at)))
+            return;
 }
 
 lm_status lm_map_check(const lm_map *m, lm_error *err)

@@ -35,6 +35,15 @@ const char *lm_map_path(const lm_map *m);
 lm_status lm_map_check(const lm_map *m, lm_error *err);
 void lm_map_close(lm_map *m); /* NULL is fine */
 
+/* Makes the system read these mapped bytes now, in one call instead of a fault every few
+ * pages; false: it could not (an old kernel; a file that was cut). */
+bool lm_populate(const void *at, size_t n);
+/* Reads the file behind the map into the system's cache anew, in pages of 2 MiB where its
+ * file system has them: what was just written, or read by programs that do not ask for
+ * them, lies there in small ones.  For a map that nobody has touched yet; advice, and
+ * may do nothing. */
+void lm_map_reread(const lm_map *m, int fd);
+
 /* Identity of the file as it was opened, for caches keyed by it. */
 typedef struct {
     uint64_t device, inode, size, mtime_ns, ctime_ns;

@@ -1,4 +1,4 @@
-/* cli/verb_pack.c - lemma pack: list, inspect, check. */
+/* cli/verb_pack.c - lemma pack: list, inspect, check, warm. */
 #include <stdio.h>
 #include <string.h>
 
@@ -121,6 +121,31 @@ static lm_status check(cli *c, lm_error *err)
     return st;
 }
 
+static lm_status warm(cli *c, lm_error *err)
+{
+    const char *pack = NULL;
+    char *text = NULL, size[32], part[32];
+    json_t *j = NULL;
+    lm_status st = LM_OK;
+    LM_TRY(cli_take_pack(c, &pack, err));
+    LM_TRY(cli_no_more_words(c, err));
+    LM_TRY(lm_pack_warm(pack, &text, err));
+    LM_TRY(parsed(text, &j, err));
+    if (cli_flag(&c->args, OPT_JSON)) {
+        st = out_json(j, err);
+    } else {
+        const json_t *large = json_object_get(j, "large_bytes");
+        size_text(size, sizeof size, (double)json_integer_value(json_object_get(j, "bytes")));
+        size_text(part, sizeof part, (double)json_integer_value(large));
+        out_f("%s read in %.2f s", size, json_real_value(json_object_get(j, "seconds")));
+        if (json_is_integer(large))
+            out_f(", %s of it in pages of 2 MiB", json_integer_value(large) > 0 ? part : "none");
+        out_z("\n");
+    }
+    json_decref(j);
+    return st;
+}
+
 lm_status verb_pack(cli *c, lm_error *err)
 {
     const char *what = cli_take_word(c);
@@ -134,9 +159,12 @@ lm_status verb_pack(cli *c, lm_error *err)
         return inspect(c, err);
     if (what != NULL && strcmp(what, "check") == 0)
         return check(c, err);
-    lm_hint(err, "lemma pack list, lemma pack inspect PACK, lemma pack check PACK");
+    if (what != NULL && strcmp(what, "warm") == 0)
+        return warm(c, err);
+    lm_hint(err, "lemma pack list, lemma pack inspect PACK, lemma pack check PACK, lemma pack warm PACK");
     if (what == NULL)
-        return lm_fail(err, LM_ERR_USAGE, "'lemma pack' needs one of list, inspect, check");
-    return lm_fail(err, LM_ERR_USAGE, "'lemma pack' does not know '%s', allowed is list, inspect or check",
+        return lm_fail(err, LM_ERR_USAGE, "'lemma pack' needs one of list, inspect, check, warm");
+    return lm_fail(err, LM_ERR_USAGE,
+                   "'lemma pack' does not know '%s', allowed is list, inspect, check or warm",
                    lm_quoted_z(&q, what));
 }

@@ -17,10 +17,6 @@
 #include "base/mem.h"
 #include "state/io.h"
 
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22 /* Linux 5.14; older kernels say EINVAL, which is harmless */
-#endif
-
 static const char magic[8] = "LMRUN01\n";
 enum { VERSION = 1, ENDIAN = 0x01020304, RECORD_HEAD = 208, WRITE_CHUNK = 1 << 20 };
 
@@ -422,7 +418,7 @@ void lm_run_populate(const lm_run *r, uint32_t slot)
 {
     const lm_run_page *p = &r->pages[slot];
     /* The address is a multiple of 4096: so are the map and p->at.  Advice: may fail. */
-    (void)madvise((void *)(uintptr_t)p->bytes, (size_t)p->geometry.page_bytes, MADV_POPULATE_READ);
+    (void)lm_populate(p->bytes, (size_t)p->geometry.page_bytes);
 }
 
 lm_status lm_run_map_private(const lm_run *r, uint32_t slot, lm_map **out, lm_error *err)

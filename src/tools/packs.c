@@ -1,11 +1,17 @@
 /* tools/packs.c - the public calls about packs (lemma/pack.h), as JSON texts. */
+#define _GNU_SOURCE /* O_CLOEXEC */
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fail.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "engine/engine.h"
 #include "format/npy.h"
+#include "format/pack.h"
 #include "format/packstore.h"
 #include "lemma/pack.h"
 #include "lemma/tools.h"
@@ -72,6 +78,53 @@ lm_status lm_pack_check(const char *pack, bool weights, char **json, lm_error *e
 {
     lm_packcheck_options o = { .bind = true, .scan = weights };
     return report(pack, &o, json, err);
+}
+
+/* Bytes of files that this process has mapped in pages of 2 MiB; false: unknown. */
+static bool large_mapped(uint64_t *bytes)
+{
+    static const char field[] = "FilePmdMapped:";
+    FILE *f = fopen("/proc/self/smaps", "re");
+    char line[512];
+    bool known = false;
+    *bytes = 0;
+    while (f && fgets(line, sizeof line, f))
+        if (strncmp(line, field, sizeof field - 1) == 0) {
+            *bytes += strtoull(line + sizeof field - 1, NULL, 10) << 10;
+            known = true;
+        }
+    if (f)
+        (void)fclose(f);
+    return known;
+}
+
+lm_status lm_pack_warm(const char *pack, char **json, lm_error *err)
+{
+    char *path = NULL;
+    lm_packfile *p = NULL;
+    uint64_t before = 0, after = 0, bytes = 0, began = lm_now_ns();
+    bool known = large_mapped(&before);
+    LM_TRY(lm_pack_find(&path, pack, err));
+    lm_status s = lm_packfile_open(&p, path, true, err);
+    lm_free(path);
+    for (size_t i = 0; s == LM_OK && i < lm_packfile_n_maps(p); i++) {
+        const lm_map *m = lm_packfile_map(p, i);
+        int fd = open(lm_map_path(m), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+        if (fd >= 0) {
+            lm_map_reread(m, fd);
+            (void)close(fd);
+        }
+        bytes += lm_map_size(m);
+        s = lm_map_check(m, err);
+    }
+    known = known && large_mapped(&after);
+    lm_packfile_close(p);
+    if (s != LM_OK)
+        return s;
+    json_t *large = known ? json_integer((json_int_t)(after > before ? after - before : 0)) : json_null();
+    json_t *j = json_pack("{s:I, s:o, s:f}", "bytes", (json_int_t)bytes, "large_bytes", large, "seconds",
+                          (double)(lm_now_ns() - began) / 1e9);
+    return j ? give_json(j, json, err) : lm_fail(err, LM_ERR_NOMEM, "no memory for the report");
 }
 
 lm_status lm_write_npy(const char *path, const float *data, size_t rows, size_t cols, lm_error *err)

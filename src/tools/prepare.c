@@ -439,6 +439,10 @@ static lm_status write_named(maker *k, const char *name)
         (void)unlinkat(k->dir, tmp, 0);
     else
         (void)fsync(k->dir);
+    lm_map *m = NULL;
+    if (status == LM_OK && lm_map_open_fd(&m, k->fd, 0, k->h.n_bytes, false, name, NULL) == LM_OK)
+        lm_map_reread(m, k->fd);
+    lm_map_close(m);
     lm_io_close(k->fd);
     return status;
 }

@@ -8,6 +8,9 @@ try pack inspect "$FABLE" | head -n 12
 try pack check "$FABLE"
 "$LEMMA" pack check "$FABLE" --quick --json | grep -E '"(valid|issues|family)"'
 try pack inspect nowhere
+try pack warm "$FABLE" | sed 's/ in [0-9.]* s.*//'
+"$LEMMA" pack warm "$FABLE" --json | grep -E '"bytes"'
+try pack warm nowhere
 cp -r "$FABLE" broken; truncate -s 1000000 broken/model.safetensors
 try pack check broken
 try pack inspect broken >/dev/null 2>&1; "$LEMMA" pack check broken --json >check.json; echo $?; grep -c '"code"' check.json
