@@ -20,7 +20,8 @@
 
 static const char root[] = LM_SOURCE_DIR "/tests/bad/tokenizer";
 
-#define LIMIT 30.0 /* s of processor time, sanitizers and slow machines included; what it guards against takes hours */
+#define LIMIT                                                                                                \
+    30.0 /* s of processor time, sanitizers and slow machines included; what it guards against takes hours */
 
 static bool read_text(const char *name, const char *file, char **out, size_t *n)
 {
