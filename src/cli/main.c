@@ -45,6 +45,7 @@ static void set_signals(void)
     struct sigaction sa = { .sa_handler = SIG_IGN };
     (void)sigemptyset(&sa.sa_mask);
     (void)sigaction(SIGPIPE, &sa, NULL); /* a closed pipe is a failed write, not a death */
+    (void)sigaction(SIGXFSZ, &sa, NULL); /* and so is a file that may not grow */
     sa.sa_handler = on_sigint;
     (void)sigaction(SIGINT, &sa, NULL);
 }

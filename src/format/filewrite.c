@@ -14,6 +14,7 @@
 #include "base/checked.h"
 #include "base/fail.h"
 #include "base/mem.h"
+#include "base/newfile.h"
 #include "base/str.h"
 
 enum { GGUF_ALIGN = 32, BUFFER = 1 << 20 };
@@ -59,7 +60,7 @@ void lm_filewriter_abandon(lm_filewriter *w)
         return;
     if (w->fd >= 0) {
         (void)close(w->fd);
-        (void)unlink(lm_str_z(&w->tmp));
+        lm_newfile_drop(lm_str_z(&w->tmp));
     }
     lm_str_clear(&w->path);
     lm_str_clear(&w->tmp);
@@ -202,7 +203,7 @@ lm_status lm_filewriter_begin(lm_filewriter *w, lm_error *err)
 {
     LM_TRY(lm_str_status(&w->meta, err));
     LM_TRY(lm_str_status(&w->infos, err));
-    w->fd = mkostemp(w->tmp.s, O_CLOEXEC);
+    w->fd = lm_newfile_open(w->tmp.s);
     if (w->fd < 0)
         return io_error(w, "write", err);
     if (w->kind == LM_WRITE_SAFETENSORS) {
@@ -256,7 +257,7 @@ lm_status lm_filewriter_close(lm_filewriter *w, lm_error *err)
         s = flush(w, err);
     if (s == LM_OK && (fchmod(w->fd, 0644) != 0 || fsync(w->fd) != 0))
         s = io_error(w, "write", err);
-    if (s == LM_OK && rename(lm_str_z(&w->tmp), lm_str_z(&w->path)) != 0)
+    if (s == LM_OK && lm_newfile_name(w->fd, w->tmp.s, lm_str_z(&w->path)) != 0)
         s = io_error(w, "name", err);
     if (s == LM_OK) {
         (void)close(w->fd);

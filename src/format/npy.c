@@ -17,6 +17,7 @@
 #include "base/fail.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/newfile.h"
 #include "base/str.h"
 
 struct lm_npy {
@@ -84,7 +85,7 @@ lm_status lm_npy_open(lm_npy **out, const char *path, uint32_t n_dims, const uin
     lm_status status = lm_strdup_n(path, strlen(path), &w->path, err);
     if (status == LM_OK && (len < 0 || (size_t)len >= sizeof w->tmp))
         status = lm_fail(err, LM_ERR_USAGE, "the path %s is too long", lm_quoted_z(&q, path));
-    if (status == LM_OK && (w->fd = mkostemp(w->tmp, O_CLOEXEC)) < 0)
+    if (status == LM_OK && (w->fd = lm_newfile_open(w->tmp)) < 0)
         status = lm_fail(err, LM_ERR_IO, "cannot write %s: %s", lm_quoted_z(&q, path), strerror(errno));
     if (status == LM_OK)
         status = put_header(w, n_dims, dims, err);
@@ -111,7 +112,7 @@ lm_status lm_npy_close(lm_npy *w, lm_error *err)
     if (w->left)
         status = lm_fail(err, LM_ERR_USAGE, "the array %s lacks %" PRIu64 " numbers",
                          lm_quoted_z(&q, w->path), w->left);
-    else if (fchmod(w->fd, 0644) != 0 || rename(w->tmp, w->path) != 0)
+    else if (fchmod(w->fd, 0644) != 0 || lm_newfile_name(w->fd, w->tmp, w->path) != 0)
         status = lm_fail(err, LM_ERR_IO, "cannot name %s: %s", lm_quoted_z(&q, w->path), strerror(errno));
     if (status == LM_OK)
         w->tmp[0] = 0; /* nothing to take away */
@@ -126,7 +127,7 @@ void lm_npy_drop(lm_npy *w)
     if (w->fd >= 0) {
         (void)close(w->fd);
         if (w->tmp[0])
-            (void)unlink(w->tmp);
+            lm_newfile_drop(w->tmp);
     }
     lm_free(w->path);
     lm_free(w);

@@ -11,7 +11,6 @@
  *   64      float32 [n_tokens - 1, vocab]: log-probabilities of token 2, 3 …
  *
  * and nothing after that. */
-#define _GNU_SOURCE /* mkostemp */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -27,6 +26,7 @@
 #include "base/hash.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/newfile.h"
 #include "engine/engine.h"
 #include "lemma/tools.h"
 #include "tools/predict.h"
@@ -97,16 +97,17 @@ static lm_status write_base(lm_model *m, const int32_t *ids, size_t n, const lm_
     if (len < 0 || (size_t)len >= sizeof tmp)
         return lm_fail(err, LM_ERR_USAGE, "the path %s is too long", lm_quoted_z(&q, k->path));
     LM_TRY(LM_NEW(&k->row, k->vocab, err));
-    if ((k->fd = mkostemp(tmp, O_CLOEXEC)) < 0)
+    if ((k->fd = lm_newfile_open(tmp)) < 0)
         return lm_fail(err, LM_ERR_IO, "cannot write %s: %s", lm_quoted_z(&q, k->path), strerror(errno));
     header(head, k->vocab, n, digest);
     lm_status status = put(k, head, sizeof head, err);
     if (status == LM_OK)
         status = lm_each_prediction(m, ids, n, write_row, k, err);
-    if (status == LM_OK && (fchmod(k->fd, 0644) != 0 || fsync(k->fd) != 0 || rename(tmp, k->path) != 0))
+    if (status == LM_OK &&
+        (fchmod(k->fd, 0644) != 0 || fsync(k->fd) != 0 || lm_newfile_name(k->fd, tmp, k->path) != 0))
         status = lm_fail(err, LM_ERR_IO, "cannot name %s: %s", lm_quoted_z(&q, k->path), strerror(errno));
     if (status != LM_OK)
-        (void)unlink(tmp);
+        lm_newfile_drop(tmp);
     (void)close(k->fd);
     return status;
 }

@@ -3,11 +3,13 @@
  * Blocks are random bytes with scales put in place, so that every code occurs and
  * numbers stay of order one; nothing is encoded, and 4 GB are written at the
  * disk's speed.  The vocabulary is a stub of the true size. */
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/fail.h"
 #include "base/map.h"
@@ -307,13 +309,12 @@ static lm_status write_config(const maker *m, const char *folder, lm_error *err)
 static lm_status make(maker *m, const char *path, lm_error *err)
 {
     char file[4096];
+    lm_quoted_buf q;
     int n = snprintf(file, sizeof file, "%s%s", path, m->gguf ? "" : "/model.safetensors");
     if (n < 0 || (size_t)n >= sizeof file)
         return lm_fail(err, LM_ERR_USAGE, "the path is too long");
-    if (!m->gguf) {
-        (void)mkdir(path, 0755);
-        LM_TRY(write_config(m, path, err));
-    }
+    if (!m->gguf && mkdir(path, 0755) != 0 && errno != EEXIST)
+        return lm_fail(err, LM_ERR_IO, "cannot make %s: %s", lm_quoted_z(&q, path), strerror(errno));
     LM_TRY(lm_new((void **)&m->buf, PIECE + 4096, 1, err));
     LM_TRY(lm_filewriter_open(&m->w, m->gguf ? LM_WRITE_GGUF : LM_WRITE_SAFETENSORS, file, err));
     if (m->gguf)
@@ -326,7 +327,8 @@ static lm_status make(maker *m, const char *path, lm_error *err)
         lm_filewriter_abandon(m->w);
         return m->status;
     }
-    return lm_filewriter_close(m->w, err);
+    LM_TRY(lm_filewriter_close(m->w, err));
+    return m->gguf ? LM_OK : write_config(m, path, err); /* last: then it is a pack */
 }
 
 lm_status lm_bench_make(const char *shape_name, const char *format, const char *path, lm_error *err)
@@ -362,6 +364,8 @@ lm_status lm_bench_make(const char *shape_name, const char *format, const char *
     if (m.gguf && (m.quant->kind == LM_Q_Q4_0 || m.quant->kind == LM_Q_Q4_K))
         m.head_quant = lm_quant_of(LM_Q_Q6_K);
     lm_status status = make(&m, path, err);
+    if (status != LM_OK && !m.gguf)
+        (void)rmdir(path); /* if it is empty */
     lm_free(m.buf);
     return status;
 }

@@ -1,8 +1,9 @@
 /* tools/prepare.c - makes prepared copies, lists and removes them (lemma/prepare.h).
  *
- * A copy is written under a temporary name: panels, then tables, then the header, fsync,
- * rename.  The temporary file is locked while somebody writes it, so that what a crash
- * left is known from what another process is at. */
+ * A copy is written without a name (where the file system cannot do that, under a
+ * temporary one): panels, then tables, then the header, fsync, rename.  The file is locked
+ * while somebody writes it, so that what a crash left is known from what another process
+ * is at. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +22,7 @@
 #include "base/fail.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/newfile.h"
 #include "base/str.h"
 #include "engine/prepared.h"
 #include "format/folder.h"
@@ -189,21 +191,34 @@ static lm_status drop(int dir, shelf *s, size_t i, lm_error *err)
     return LM_OK;
 }
 
+/* The name of the copy that belongs to the pack; "" where there is no pack. */
+static void name_of(const char *pack, char name[LM_PREP_NAME])
+{
+    lm_packfile *p = NULL;
+    name[0] = 0;
+    if (lm_packfile_open(&p, pack, true, NULL) == LM_OK)
+        lm_prep_name(p, name);
+    lm_packfile_close(p);
+}
+
 lm_status lm_prepared_remove(const char *cache_dir, const char *pack, char **json, lm_error *err)
 {
-    char path[4096], *absolute = NULL;
+    char path[4096], name[LM_PREP_NAME] = "", *absolute = NULL;
     shelf s = { 0 };
     uint64_t removed = 0, bytes = 0;
     lm_quoted_buf q;
     int dir = lm_prep_folder(cache_dir, false, path, sizeof path);
     lm_status status = dir >= 0 ? shelf_read(&s, dir, path, err) : LM_OK;
-    /* A pack that is gone is known by the path that it had. */
+    /* A pack that is gone is known by the path that it had, a copy that cannot be read by
+     * its name. */
     if (status == LM_OK && pack && lm_pack_resolve(pack, &absolute, NULL) != LM_OK)
         status = lm_path_absolute(&absolute, pack, err);
+    if (status == LM_OK && pack)
+        name_of(absolute, name);
     for (size_t i = 0; i < s.n && status == LM_OK;) {
         char *whole = NULL;
-        bool mine = !pack;
-        if (pack && s.copies[i].pack) {
+        bool mine = !pack || strcmp(s.copies[i].name, name) == 0;
+        if (!mine && s.copies[i].pack) {
             status = lm_path_absolute(&whole, absolute, err);
             mine = status == LM_OK && strcmp(whole, s.copies[i].pack) == 0;
             lm_free(whole);
@@ -428,15 +443,20 @@ static lm_status write_named(maker *k, const char *name)
 {
     char tmp[LM_TMP_NAME];
     LM_TRY(lm_io_tmp_name(tmp, k->err));
-    k->fd = lm_fault_here() ? -1 : openat(k->dir, tmp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    bool failing = lm_fault_here();
+    k->fd = failing ? -1 : lm_nameless_open(k->dir, ".");
+    bool nameless = k->fd >= 0;
+    if (!nameless && !failing)
+        k->fd = openat(k->dir, tmp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (k->fd < 0)
         return refused(k->err, "begin");
     (void)flock(k->fd, LOCK_EX | LOCK_NB);
     lm_status status = write_copy(k);
-    if (status == LM_OK && (lm_fault_here() || renameat(k->dir, tmp, k->dir, name) != 0))
+    if (status == LM_OK && (lm_fault_here() || (nameless && lm_nameless_link(k->fd, k->dir, tmp) != 0) ||
+                            renameat(k->dir, tmp, k->dir, name) != 0))
         status = refused(k->err, "name");
     if (status != LM_OK)
-        (void)unlinkat(k->dir, tmp, 0);
+        (void)unlinkat(k->dir, tmp, 0); /* where it got that name */
     else
         (void)fsync(k->dir);
     lm_map *m = NULL;
@@ -534,10 +554,11 @@ static lm_status make(maker *k, char **json)
     json_t *evicted = json_array();
     lm_quoted_buf q;
     k->dir = lm_prep_folder(k->o->cache_dir, true, path, sizeof path);
-    lm_status status =
-        k->dir >= 0 ? lay_out(k)
-                    : lm_fail(k->err, LM_ERR_IO, "there is no folder for prepared copies: %s",
-                              path[0] ? lm_quoted_z(&q, path) : "neither XDG_CACHE_HOME nor HOME names one");
+    lm_status status = k->dir >= 0
+                           ? lay_out(k)
+                           : lm_fail(k->err, LM_ERR_IO, "there is no folder for prepared copies: %s",
+                                     path[0] ? lm_quoted_z(&q, path)
+                                             : "neither XDG_CACHE_HOME nor HOME names one that can be made");
     lm_prep_name(k->pack, name);
     bool there = status == LM_OK && good_already(k, k->o->cache_dir);
     if (status == LM_OK && !there) {

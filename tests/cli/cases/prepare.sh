@@ -20,9 +20,18 @@ touch own.gguf
 try logits own.gguf --tokens 1,2,3,4,5,6 -o stale.npy; cmp stale.npy without.npy
 try prepare --remove own.gguf | sizes
 try prepare --remove own.gguf
+# A copy whose tables say nothing any more is known by its name.
+try prepare own.gguf | sizes
+printf 'x' | dd of="$copy" bs=1 seek=4100 conv=notrunc 2>/dev/null
+try prepare --list | sed "s|prep-.*lmprep|COPY|" | sizes
+try prepare --remove own.gguf | sizes
+# Files that may not grow: an error, and nothing is left.
+(ulimit -f 16; try prepare own.gguf)
+ls -A "$XDG_CACHE_HOME/lemma/prepared"
 try prepare --remove --all | sizes
 try prepare own.gguf --prepared-budget 1K
 try prepare own.gguf --prepared-budget much
+(XDG_CACHE_HOME=/proc/none try prepare own.gguf)
 try prepare --all
 try prepare --list --remove
 try prepare "$SRC/tests/data/golden/qwen3" | sed "s|$SRC|SRC|"
