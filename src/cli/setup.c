@@ -85,10 +85,27 @@ static lm_status kv_of(const cli *c, const char **kv, lm_error *err)
     return LM_OK;
 }
 
+/* What the environment or the configuration says for every run does not speak of ref, and
+ * -t N is kept by one thread. */
+static lm_status not_with_ref(const cli *c, lm_error *err)
+{
+    static const opt_id ids[] = { OPT_ISA,       OPT_COMPUTE,       OPT_CPU_MASK,
+                                  OPT_BENCH_ISA, OPT_BENCH_COMPUTE, OPT_BENCH_THREADS };
+    for (size_t i = 0; i < LM_LEN(ids); i++)
+        if (c->args.v[ids[i]].set && c->args.v[ids[i]].source == FROM_LINE)
+            return lm_fail(err, LM_ERR_USAGE,
+                           "--%s belongs to --backend cpu: ref computes in float32, in one thread of plain C",
+                           cli_options[ids[i]].name);
+    return LM_OK;
+}
+
 lm_status cli_model_options(cli *c, lm_model_options *o, lm_error *err)
 {
+    const char *backend = cli_text(&c->args, OPT_BACKEND);
+    if (backend != NULL && strcmp(backend, "ref") == 0)
+        LM_TRY(not_with_ref(c, err));
     lm_model_defaults(o);
-    o->backend = cli_text(&c->args, OPT_BACKEND);
+    o->backend = backend;
     o->isa = cli_text(&c->args, OPT_ISA);
     o->compute = cli_text(&c->args, OPT_COMPUTE);
     o->no_prepared = cli_flag(&c->args, OPT_NO_PREPARED);

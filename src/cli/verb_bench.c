@@ -80,6 +80,25 @@ static const char *item(const opt_value *v, size_t i, const char *otherwise)
     return v->n > 0 ? v->list[i] : otherwise;
 }
 
+/* A line that is there twice could not be compared with anything. */
+static lm_status each_once(const bench *b, lm_error *err)
+{
+    static const opt_id ids[] = { OPT_BENCH_PROMPT, OPT_BENCH_GEN, OPT_BENCH_DEPTH,  OPT_BENCH_THREADS,
+                                  OPT_BENCH_KV,     OPT_BENCH_ISA, OPT_BENCH_COMPUTE };
+    for (size_t k = 0; k < LM_LEN(ids); k++) {
+        const opt_value *v = &b->c->args.v[ids[k]];
+        const char *name = cli_options[ids[k]].name;
+        for (size_t i = 0; i < v->n; i++)
+            for (size_t j = 0; j < i; j++) {
+                if (v->list && strcmp(v->list[i], v->list[j]) == 0)
+                    return lm_fail(err, LM_ERR_USAGE, "--%s has %s twice", name, v->list[i]);
+                if (!v->list && v->ints[i] == v->ints[j])
+                    return lm_fail(err, LM_ERR_USAGE, "--%s has %lld twice", name, (long long)v->ints[i]);
+            }
+    }
+    return LM_OK;
+}
+
 /* Every combination of threads, cache format, instruction set and arithmetic. */
 static lm_status sweep(bench *b, lm_error *err)
 {
@@ -89,6 +108,7 @@ static lm_status sweep(bench *b, lm_error *err)
     const opt_value *const lists[] = { compute, isa, kv };
     size_t at[] = { 0, 0, 0 };
     lm_model_options o;
+    LM_TRY(each_once(b, err));
     LM_TRY(cli_model_options(b->c, &o, err));
     if (kv->n > 0 && o.kv != NULL)
         return lm_fail(err, LM_ERR_USAGE, "--kv and -ctk or -ctv were given, allowed is one of them");

@@ -135,7 +135,7 @@ static void count_weights(lm_model *m)
 }
 
 /* The context: what was asked for must fit; what was trained is cut down to what
- * fits, and said. */
+ * fits, and said.  Without a plan yet, its workspace counts as nothing. */
 static lm_status choose_context(lm_model *m, const lm_model_options *o, lm_error *err)
 {
     lm_device_facts facts;
@@ -165,10 +165,14 @@ static lm_status choose_context(lm_model *m, const lm_model_options *o, lm_error
                     m->info.trained_context);
         else
             lm_hint(err, "-c %" PRIu64 " fits, or a smaller --kv format", lo);
+        char work[64] = "";
+        if (m->plan)
+            (void)snprintf(work, sizeof work, " and %" PRIu64 " MiB to work in",
+                           m->info.workspace_bytes >> 20);
         return lm_fail(err, LM_ERR_NOMEM,
                        "a context of %" PRIu64 " tokens needs %" PRIu64
-                       " MiB for keys and values and %" PRIu64 " MiB to work in, free are %" PRIu64 " MiB",
-                       want, need >> 20, m->info.workspace_bytes >> 20, free_bytes >> 20);
+                       " MiB for keys and values%s, free are %" PRIu64 " MiB",
+                       want, need >> 20, work, free_bytes >> 20);
     }
     m->info.context = (uint32_t)(lo - lo % LM_PAGE_TOKENS);
     m->info.context_reduced = true;
@@ -203,7 +207,8 @@ static lm_status open_device(lm_model *m, const lm_model_options *o, lm_error *e
                        lm_quoted_z(&q, name));
     m->plan_options.kv = m->backend->default_kv;
     if (o->kv && !lm_kv_by_name(o->kv, &m->plan_options.kv))
-        return lm_fail(err, LM_ERR_USAGE, "there is no cache format '%s', known are f32, f16 and bf16",
+        return lm_fail(err, LM_ERR_USAGE,
+                       "there is no cache format '%s', known are f32, f16, bf16, q8 and k-q8-v-q4",
                        lm_quoted_z(&q, o->kv));
     if (o->compute && strcmp(o->compute, "fast") != 0 && strcmp(o->compute, "precise") != 0)
         return lm_fail(err, LM_ERR_USAGE, "there is no way '%s' to compute, known are fast and precise",
@@ -247,8 +252,8 @@ static void fill_info(lm_model *m)
     count_weights(m);
 }
 
-/* The plan is compiled for the largest context that may be chosen, so that its
- * bytes are known before the context is. */
+/* The plan is compiled for the largest context that keys and values leave room for, so
+ * that its bytes are known before the context is. */
 static lm_status set_up(lm_model *m, const char *path, const lm_model_options *o, lm_error *err)
 {
     lm_packfile *pack = NULL;
@@ -261,7 +266,8 @@ static lm_status set_up(lm_model *m, const char *path, const lm_model_options *o
         lm_packfile_close(pack);
         return s;
     }
-    m->plan_options.max_context = o->context ? o->context : m->net->config.max_context;
+    LM_TRY(choose_context(m, o, err)); /* the workspace must not grow with what cannot be */
+    m->plan_options.max_context = m->info.context;
     LM_TRY(open_prepared(m, o, err));
     LM_TRY(m->backend->compile(m->device, m->net->program, &m->plan_options, &m->plan, err));
     m->info.workspace_bytes = m->backend->plan_bytes(m->plan) +

@@ -59,3 +59,14 @@ try chat "$FABLE" --stop=
 try chat "$FABLE" --json
 try run "$FABLE" --cpu-mask 5-3 hi 2>&1 | sed 's/within [0-9,.-]*/within LIST/'
 try run "$FABLE" -C 1023 hi 2>&1 | sed 's/use [0-9]*: [0-9,.-]*/use N: LIST/'
+for option in "--isa avx2" "-C 0" "--compute precise"; do try run "$FABLE" --backend ref $option hi; done
+try bench "$FABLE" --backend ref --isa avx2,portable
+try bench "$FABLE" --backend ref -t 1,2
+LEMMA_ISA=portable LEMMA_THREADS=1 try run "$FABLE" --backend ref --greedy -n 1 hi
+try bench "$FABLE" -t 1,2,1
+try bench "$FABLE" --kv f32,f16,f32
+try bench "$FABLE" -p 64,64
+# Beyond any memory, the room to work in included.
+for kv in f32 k-q8-v-q4; do
+    try run "$SRC/tests/data/golden/gemma3_text" -t 2 --kv $kv -c 2147483647 --tokens 1,2 -n 1 | sed -E 's/[0-9]+ MiB/N MiB/g; s/-c [0-9]+ fits.*/-c N fits/'
+done
