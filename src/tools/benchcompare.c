@@ -84,10 +84,10 @@ static json_t *compare_rows(lm_bench_row *a, lm_bench_row *b, double noise, int 
     unclear = unclear || a->n_rounds < 2 || b->n_rounds < 2;
     *sign = unclear ? 0 : share.sign;
     json_t *o =
-        json_pack("{s:s, s:s, s:i, s:i, s:i, s:s, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:s}", "label", a->label,
-                  "test", a->test, "tokens", (int)a->tokens, "depth", (int)a->depth, "threads",
-                  (int)a->threads, "kv", a->kv, "isa", a->isa, "compute", a->compute, "unit", a->unit, "a",
-                  a->median, "b", b->median, "ratio", raw.ratio, "p", share.p, "verdict",
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:s}", "label", a->label,
+                  "test", a->test, "tokens", (json_int_t)a->tokens, "depth", (json_int_t)a->depth, "threads",
+                  (json_int_t)a->threads, "kv", a->kv, "isa", a->isa, "compute", a->compute, "unit", a->unit,
+                  "a", a->median, "b", b->median, "ratio", raw.ratio, "p", share.p, "verdict",
                   unclear     ? "unclear"
                   : *sign > 0 ? "faster"
                   : *sign < 0 ? "slower"

@@ -21,7 +21,7 @@ typedef struct {
     double *speeds; /* [n_rounds] larger is better, whatever the unit */
     double *shares; /* [n_rounds]; NULL: there is no limit to compare with */
     size_t n_rounds;
-    char label[160];
+    char label[192]; /* words of 32 letters and numbers of 32 bits fit */
 } lm_bench_row;
 
 typedef struct {
