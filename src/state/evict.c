@@ -67,26 +67,27 @@ static lm_status remove_run(lm_store *s, int64_t row, const lm_run_id *id, lm_er
 static lm_status release_bytes(lm_store *s, const lm_run_row *run, const lm_page_row *rows, size_t n,
                                bool rewrite, uint64_t *freed, lm_error *err)
 {
-    uint64_t *at = NULL, *bytes = NULL, sum = 0;
+    uint32_t *slots = NULL;
+    uint64_t sum = 0;
     size_t k = 0;
     bool done = false;
     if (run->n_live == 0) {
         *freed += run->bytes;
         return remove_run(s, run->row, &run->id, err);
     }
-    lm_status status = LM_NEW(&at, n, err);
-    if (status == LM_OK)
-        status = LM_NEW(&bytes, n, err);
+    lm_status status = LM_NEW(&slots, n, err);
     for (size_t i = 0; i < n && status == LM_OK; i++)
         if (rows[i].run_row == run->row) {
-            at[k] = rows[i].at;
-            bytes[k++] = rows[i].bytes;
+            slots[k++] = rows[i].slot;
             sum += lm_page_room(rows[i].bytes);
         }
-    if (status == LM_OK)
-        status = lm_run_punch(s->runs, &run->id, at, bytes, k, NULL);
-    lm_free(at);
-    lm_free(bytes);
+    LM_TRY(status);
+    status = lm_run_punch(s->runs, &run->id, slots, k, NULL);
+    lm_free(slots);
+    if (status == LM_ERR_STATE || status == LM_ERR_TRUNCATED) { /* nobody can read what else is in it */
+        *freed += run->bytes;
+        return remove_run(s, run->row, &run->id, err);
+    }
     if (status == LM_OK) {
         *freed += sum;
         LM_TRY(lm_index_begin(s->writer, err));
@@ -150,7 +151,7 @@ static lm_status forget_worst(lm_store *s, lm_page_rows *leaves, uint64_t want, 
     for (size_t i = 0; i < leaves->n && sum < want; i++) {
         const lm_page_row row = leaves->rows[i];
         lm_page_row parent;
-        if (row.run_row != free_run && lm_run_punch(s->runs, &row.run, NULL, NULL, 0, NULL) == LM_ERR_BUSY) {
+        if (row.run_row != free_run && lm_run_punch(s->runs, &row.run, NULL, 0, NULL) == LM_ERR_BUSY) {
             LM_TRY(lm_index_busy(s->writer, row.run_row, err));
             continue;
         }
@@ -176,12 +177,30 @@ static lm_status forget_worst(lm_store *s, lm_page_rows *leaves, uint64_t want, 
     return LM_OK;
 }
 
+static lm_status no_room(const lm_store *s, const char *what, uint64_t need, uint64_t used, lm_error *err)
+{
+    uint64_t all;
+    if (!lm_add_overflows(used, need, &all) && all <= s->o.budget) {
+        lm_hint(err, "free space on that disk, or name a folder on another with --state-dir");
+        return lm_fail(err, LM_ERR_NOSPACE,
+                       "%s needs %" PRIu64 " bytes, the disk has %" PRIu64 " free of which %" PRIu64
+                       " are always left, and nothing may be evicted",
+                       what, need, free_bytes(s), s->o.min_free);
+    }
+    lm_hint(err, "raise --state-budget, or remove sessions");
+    return lm_fail(err, LM_ERR_NOSPACE,
+                   "%s needs %" PRIu64 " bytes, the store has %" PRIu64 " of its %" PRIu64
+                   " in use and nothing that may be evicted",
+                   what, need, used, s->o.budget);
+}
+
 lm_status lm_store_make_room(lm_store *s, uint64_t n_bytes, size_t n_pages, const char *what, lm_error *err)
 {
     lm_page_rows leaves = { 0 }, gone = { 0 };
     uint64_t used = 0, short_of = 0;
     uint64_t need = n_bytes + LM_INDEX_ROOM + (uint64_t)n_pages * 1024;
     lm_status status;
+    bool asked = false;
     for (;;) {
         uint64_t freed = 0;
         gone.n = 0;
@@ -197,12 +216,15 @@ lm_status lm_store_make_room(lm_store *s, uint64_t n_bytes, size_t n_pages, cons
         }
         if (status != LM_OK)
             break;
+        if (leaves.n == 0 && !asked && need <= s->o.budget) {
+            asked = true; /* what sessions had mapped when it was forgotten may be free by now */
+            status = lm_store_give_back_dead(s, false, &freed, err);
+            if (status != LM_OK)
+                break;
+            continue;
+        }
         if (leaves.n == 0) {
-            lm_hint(err, "raise --state-budget, or remove sessions");
-            status = lm_fail(err, LM_ERR_NOSPACE,
-                             "%s needs %" PRIu64 " bytes, the store has %" PRIu64 " of its %" PRIu64
-                             " in use and nothing that may be evicted",
-                             what, need, used, s->o.budget);
+            status = no_room(s, what, need, used, err);
             break;
         }
         status = lm_index_begin(s->writer, err);

@@ -99,11 +99,11 @@ static lm_status exclusive_pages(lm_store *s, const lm_entry_group *eg, const lm
     return LM_OK;
 }
 
-static lm_status remove_pages(lm_store *s, const lm_entry *e, lm_error *err)
+static lm_status remove_pages(lm_store *s, const lm_entry *e, uint64_t *freed, lm_error *err)
 {
     lm_page_rows rows = { 0 };
     lm_digest *names = NULL;
-    uint64_t freed;
+    uint64_t now = 0;
     lm_status status = LM_OK;
     for (uint32_t g = 0; g < e->n_groups && status == LM_OK; g++) {
         const lm_entry_group *eg = &e->groups[g];
@@ -116,12 +116,13 @@ static lm_status remove_pages(lm_store *s, const lm_entry *e, lm_error *err)
         names = NULL;
     }
     if (status == LM_OK)
-        status = lm_store_drop_pages(s, rows.rows, rows.n, true, &freed, err);
+        status = lm_store_drop_pages(s, rows.rows, rows.n, true, &now, err);
+    *freed += now;
     lm_free(rows.rows);
     return status;
 }
 
-static lm_status remove_entry(lm_store *s, const char *file, const char *name, lm_error *err)
+static lm_status remove_entry(lm_store *s, const char *file, const char *name, uint64_t *freed, lm_error *err)
 {
     lm_entry *e = NULL;
     uint8_t *bytes = NULL;
@@ -142,8 +143,11 @@ static lm_status remove_entry(lm_store *s, const char *file, const char *name, l
         status = lm_index_drop_entry(s->writer, file, err);
     if (status == LM_OK)
         status = lm_index_commit(s->writer, err);
+    /* Its unfinished end, and those of earlier sleeps: they would look like other branches. */
+    if (status == LM_OK)
+        status = lm_private_sweep(s, true, freed, err);
     if (status == LM_OK && e)
-        status = remove_pages(s, e, err);
+        status = remove_pages(s, e, freed, err);
     lm_entry_free(e);
     return status;
 }
@@ -158,10 +162,11 @@ typedef struct {
 
 static lm_status run_remove(lm_store *s, lm_job *j, lm_error *err)
 {
-    const gc_job *w = (const gc_job *)(const void *)j;
+    gc_job *w = (gc_job *)(void *)j;
     char file[LM_ENTRY_FILE];
     LM_TRY(lm_entry_file(w->name, file, err));
-    LM_TRY(remove_entry(s, file, w->name, err));
+    LM_TRY(remove_entry(s, file, w->name, &w->report.bytes_freed, err));
+    LM_TRY(lm_store_give_back_dead(s, true, &w->report.bytes_freed, err));
     return lm_index_scrub(s->writer, err);
 }
 
@@ -220,7 +225,7 @@ static lm_status expire_entries(lm_store *s, uint64_t before, bool kept, lm_gc_r
     if (status == LM_OK)
         status = o.status;
     for (size_t i = 0; i < o.n && status == LM_OK; i++) {
-        status = remove_entry(s, o.files[i], "", err);
+        status = remove_entry(s, o.files[i], "", &report->bytes_freed, err);
         report->entries_expired++;
         if (status == LM_ERR_NOT_FOUND) {
             lm_error_clear(err);
@@ -239,7 +244,7 @@ static lm_status remove_strays(lm_store *s, lm_gc_report *report, lm_error *err)
     lm_status status = lm_store_names(s->entries, &names, &n, err);
     for (size_t i = 0; i < n && status == LM_OK; i++)
         if (strlen(names[i]) == LM_ENTRY_FILE - 1) {
-            status = remove_entry(s, names[i], "", err);
+            status = remove_entry(s, names[i], "", &report->bytes_freed, err);
             report->entries_expired++;
         }
     lm_store_names_free(names, n);
@@ -254,6 +259,7 @@ static lm_status run_clear(lm_store *s, lm_job *j, lm_error *err)
     if (w->older == 0 && w->kept)
         LM_TRY(remove_strays(s, &w->report, err));
     LM_TRY(expire_pages(s, before, true, &w->report, err));
+    LM_TRY(lm_store_give_back_dead(s, true, &w->report.bytes_freed, err));
     return lm_index_scrub(s->writer, err);
 }
 
@@ -268,48 +274,59 @@ lm_status lm_store_clear(lm_store *s, uint64_t older_seconds, bool kept, lm_gc_r
 
 /* --- collection --------------------------------------------------------------------------------------- */
 
-/* Bytes of pages that the index forgot but the run still has: after a crash, or because a
- * session had the run mapped. */
-static lm_status give_back_dead(lm_store *s, const lm_run_row *row, lm_gc_report *report, lm_error *err)
+/* Bytes of pages that the index forgot but the run still has. */
+static lm_status give_back_dead(lm_store *s, const lm_run_row *row, bool rewrite, uint64_t *freed,
+                                lm_error *err)
 {
     lm_run *r = NULL;
     lm_page_rows live = { 0 };
-    uint64_t *at = NULL, *bytes = NULL, expect = 0, dead = 0;
+    uint32_t *slots = NULL;
+    uint64_t expect = 0, dead;
     size_t n = 0, k = 0;
+    bool done = false;
     if (lm_run_open(&r, s->runs, &row->id, NULL) != LM_OK)
         return LM_OK;
     uint32_t n_pages = lm_run_n_pages(r);
     lm_status status = lm_index_pages_of(s->writer, row->row, &live, err);
     if (status == LM_OK)
-        status = LM_NEW(&at, n_pages, err);
-    if (status == LM_OK)
-        status = LM_NEW(&bytes, n_pages, err);
+        status = LM_NEW(&slots, n_pages, err);
     if (status == LM_OK)
         expect = lm_run_page_at(r, 0)->at;
     for (uint32_t i = 0; i < n_pages && status == LM_OK; i++) {
-        const lm_run_page *p = lm_run_page_at(r, i);
         while (k < live.n && live.rows[k].slot < i)
             k++;
-        if (k < live.n && live.rows[k].slot == i) {
-            expect += lm_page_room(p->geometry.page_bytes);
-        } else {
-            at[n] = p->at;
-            bytes[n++] = p->geometry.page_bytes;
-        }
+        if (k < live.n && live.rows[k].slot == i)
+            expect += lm_page_room(lm_run_page_at(r, i)->geometry.page_bytes);
+        else
+            slots[n++] = i;
     }
     lm_run_release(r);
     dead = row->bytes > expect ? row->bytes - expect : 0;
-    if (status == LM_OK && dead && lm_run_punch(s->runs, &row->id, at, bytes, n, NULL) == LM_OK) {
+    if (status == LM_OK && dead && lm_run_punch(s->runs, &row->id, slots, n, NULL) == LM_OK) {
         status = lm_index_begin(s->writer, err);
         if (status == LM_OK)
             status = lm_index_shrink_run(s->writer, row->row, dead, err);
         if (status == LM_OK)
             status = lm_index_commit(s->writer, err);
-        report->bytes_freed += dead;
+        *freed += dead;
+    } else if (status == LM_OK && dead && rewrite) {
+        status = lm_store_copy_runs(s, row, 1, &done, err);
+        *freed += done ? dead : 0;
     }
     lm_free(live.rows);
-    lm_free(at);
-    lm_free(bytes);
+    lm_free(slots);
+    return status;
+}
+
+lm_status lm_store_give_back_dead(lm_store *s, bool rewrite, uint64_t *freed, lm_error *err)
+{
+    lm_run_rows runs = { 0 };
+    lm_store_sweep_runs(s);
+    lm_status status = lm_index_runs(s->writer, &runs, err);
+    for (size_t i = 0; i < runs.n && status == LM_OK; i++)
+        if (runs.rows[i].n_live > 0 && runs.rows[i].n_live < runs.rows[i].n_pages)
+            status = give_back_dead(s, &runs.rows[i], rewrite, freed, err);
+    lm_free(runs.rows);
     return status;
 }
 
@@ -320,12 +337,8 @@ static lm_status collect_runs(lm_store *s, lm_gc_report *report, lm_error *err)
     lm_status status = lm_index_runs(s->writer, &runs, err);
     for (size_t i = 0; i < runs.n && status == LM_OK; i++) {
         char name[LM_RUN_NAME];
-        if (runs.rows[i].n_live == runs.rows[i].n_pages)
+        if (runs.rows[i].n_live)
             continue;
-        if (runs.rows[i].n_live) {
-            status = give_back_dead(s, &runs.rows[i], report, err);
-            continue;
-        }
         lm_run_name(&runs.rows[i].id, name);
         status = lm_io_unlink(s->runs, name, err);
         if (status == LM_OK)
@@ -338,7 +351,7 @@ static lm_status collect_runs(lm_store *s, lm_gc_report *report, lm_error *err)
         report->bytes_freed += runs.rows[i].bytes;
     }
     lm_free(runs.rows);
-    return status;
+    return status == LM_OK ? lm_store_give_back_dead(s, false, &report->bytes_freed, err) : status;
 }
 
 /* Smallest first; runs that a session has mapped stay, or both copies would take room. */
@@ -353,7 +366,7 @@ static lm_status merge(lm_store *s, lm_gc_report *report, lm_error *err)
         const lm_run_row r = runs.rows[i];
         if (r.live_bytes >= SMALL || bytes + r.live_bytes > MERGED)
             break;
-        if (lm_run_punch(s->runs, &r.id, NULL, NULL, 0, NULL) != LM_OK)
+        if (lm_run_punch(s->runs, &r.id, NULL, 0, NULL) != LM_OK)
             continue;
         bytes += r.live_bytes;
         runs.rows[n++] = r;
@@ -440,7 +453,7 @@ static lm_status run_gc(lm_store *s, lm_job *j, lm_error *err)
     LM_TRY(expire_entries(s, now > age ? now - age : 0, false, &w->report, err));
     if (now > age)
         LM_TRY(expire_pages(s, now - age, false, &w->report, err));
-    LM_TRY(lm_private_sweep(s, &w->report.bytes_freed, err));
+    LM_TRY(lm_private_sweep(s, false, &w->report.bytes_freed, err));
     LM_TRY(collect_runs(s, &w->report, err));
     LM_TRY(merge(s, &w->report, err));
     LM_TRY(refresh_entries(s, err));

@@ -70,8 +70,15 @@ static const char schema[] =
     X(LEAF, "SELECT " PAGE_COLUMNS ", " WORTH " FROM pages p JOIN runs r ON r.id = p.run"                    \
             " WHERE p.name = ?2 AND" IS_LEAF)                                                                \
     X(CHILDREN, "SELECT " PAGE_COLUMNS " FROM pages p JOIN runs r ON r.id = p.run WHERE p.parent = ?1")      \
-    X(LONELY, "SELECT " PAGE_COLUMNS " FROM pages p JOIN runs r ON r.id = p.run WHERE p.flags & 2"           \
+    X(LONELY, "SELECT " PAGE_COLUMNS " FROM pages p JOIN runs r ON r.id = p.run WHERE p.flags & 3"           \
               " AND NOT EXISTS (SELECT 1 FROM entry_pages e WHERE e.page = p.id) LIMIT ?1")                  \
+    X(NOTE_USES, "INSERT OR IGNORE INTO temp.was SELECT u.page FROM entry_pages u JOIN entries e"            \
+                 " ON e.id = u.entry WHERE e.file = ?1")                                                     \
+    X(SUPERSEDED, "SELECT " PAGE_COLUMNS " FROM pages p JOIN runs r ON r.id = p.run"                         \
+                  " WHERE p.id IN (SELECT id FROM temp.was)"                                                 \
+                  " AND NOT EXISTS (SELECT 1 FROM pages c WHERE c.parent = p.name)"                          \
+                  " AND NOT EXISTS (SELECT 1 FROM entry_pages e WHERE e.page = p.id) LIMIT ?1")              \
+    X(FORGET_WAS, "DELETE FROM temp.was")                                                                    \
     X(KEEP, "INSERT OR IGNORE INTO temp.keep VALUES(?1)")                                                    \
     X(BUSY, "INSERT OR IGNORE INTO temp.busy VALUES(?1)")                                                    \
     X(CLEAR_KEEP, "DELETE FROM temp.keep")                                                                   \
@@ -256,7 +263,8 @@ static lm_status set_up(lm_index *x, bool writer, lm_error *err)
     if (writer)
         LM_TRY(exec(x,
                     "CREATE TEMP TABLE keep(id INTEGER PRIMARY KEY);"
-                    "CREATE TEMP TABLE busy(id INTEGER PRIMARY KEY);",
+                    "CREATE TEMP TABLE busy(id INTEGER PRIMARY KEY);"
+                    "CREATE TEMP TABLE was(id INTEGER PRIMARY KEY);",
                     err));
     return LM_OK;
 }
@@ -543,6 +551,21 @@ lm_status lm_index_pages_of(lm_index *x, int64_t run_row, lm_page_rows *out, lm_
 lm_status lm_index_lonely(lm_index *x, size_t max, lm_page_rows *out, lm_error *err)
 {
     sqlite3_stmt *q = prepare(x, Q_LONELY, err);
+    if (!q)
+        return prepare_status(x, err);
+    (void)sqlite3_bind_int64(q, 1, (int64_t)max);
+    return list_pages(x, q, out, err);
+}
+
+lm_status lm_index_note_uses(lm_index *x, const char *file, lm_error *err)
+{
+    LM_TRY(run(x, Q_FORGET_WAS, 0, 0, 0, err));
+    return run_text(x, Q_NOTE_USES, file, 0, err);
+}
+
+lm_status lm_index_superseded(lm_index *x, size_t max, lm_page_rows *out, lm_error *err)
+{
+    sqlite3_stmt *q = prepare(x, Q_SUPERSEDED, err);
     if (!q)
         return prepare_status(x, err);
     (void)sqlite3_bind_int64(q, 1, (int64_t)max);

@@ -87,8 +87,11 @@ typedef struct {
 
 lm_status lm_index_runs(lm_index *x, lm_run_rows *out, lm_error *err) LM_NODISCARD; /* smallest first */
 lm_status lm_index_pages_of(lm_index *x, int64_t run_row, lm_page_rows *out, lm_error *err) LM_NODISCARD;
-/* Private pages (LM_PAGE_PRIVATE) that no entry uses. */
+/* Pages that no search finds, private ones and unfinished ends, and that no entry uses. */
 lm_status lm_index_lonely(lm_index *x, size_t max, lm_page_rows *out, lm_error *err) LM_NODISCARD;
+/* Notes what the entry uses now; later, those of them that no entry uses and no page follows. */
+lm_status lm_index_note_uses(lm_index *x, const char *file, lm_error *err) LM_NODISCARD;
+lm_status lm_index_superseded(lm_index *x, size_t max, lm_page_rows *out, lm_error *err) LM_NODISCARD;
 /* The pages that no other page follows, no kept entry uses, lm_index_keep() does not
  * protect and that do not lie in a run of lm_index_busy(): worst first by expected
  * seconds saved per byte.  `before` 0: all; else only those not used since then. */

@@ -140,11 +140,11 @@ void lm_private_close(lm_private *p, bool failed)
     lm_free(p->pages);
     lm_free(p->names);
     if (failed && p->s)
-        (void)!lm_private_sweep(p->s, &freed, NULL);
+        (void)!lm_private_sweep(p->s, true, &freed, NULL);
     *p = (lm_private){ 0 };
 }
 
-lm_status lm_private_sweep(lm_store *s, uint64_t *freed, lm_error *err)
+lm_status lm_private_sweep(lm_store *s, bool rewrite, uint64_t *freed, lm_error *err)
 {
     lm_page_rows rows = { 0 };
     lm_status status;
@@ -153,7 +153,7 @@ lm_status lm_private_sweep(lm_store *s, uint64_t *freed, lm_error *err)
         rows.n = 0;
         status = lm_index_lonely(s->writer, SWEEP_BATCH, &rows, err);
         if (status == LM_OK)
-            status = lm_store_drop_pages(s, rows.rows, rows.n, true, &now, err);
+            status = lm_store_drop_pages(s, rows.rows, rows.n, rewrite, &now, err);
         *freed += now;
     } while (status == LM_OK && rows.n);
     lm_free(rows.rows);
@@ -164,7 +164,7 @@ static lm_status run_sweep(lm_store *s, lm_job *j, lm_error *err)
 {
     uint64_t freed = 0;
     (void)j;
-    LM_TRY(lm_private_sweep(s, &freed, err));
+    LM_TRY(lm_private_sweep(s, true, &freed, err));
     return lm_index_scrub(s->writer, err);
 }
 

@@ -20,6 +20,8 @@
 #include "state/io.h"
 #include "state/store_impl.h"
 
+enum { SUPERSEDED_BATCH = 256 };
+
 lm_status lm_store_write_run(lm_store *s, const lm_run_page *pages, size_t n, lm_run_watch *watch,
                              lm_run_id *id, lm_error *err)
 {
@@ -184,7 +186,7 @@ static lm_status run_put(lm_store *s, lm_job *j, lm_error *err)
     }
     if (status == LM_OK && n) {
         share_cost(pages, n, p->cost_us);
-        status = lm_store_make_room(s, lm_run_size(pages, n), n, "automatic pages", err);
+        status = lm_store_make_room(s, lm_run_size(pages, n), n, "keeping what was read", err);
         if (status == LM_OK)
             status = lm_store_write_run(s, pages, n, &s->watch, &id, err);
         if (status == LM_OK)
@@ -274,6 +276,22 @@ lm_status lm_store_index_entry(lm_store *s, const char *file, const lm_entry *e,
     return LM_OK;
 }
 
+/* What the old entry of this name had and the new one has not, ends and answers that were
+ * taken back: no second branch stays behind that a removal would have to spare. */
+static lm_status drop_superseded(lm_store *s, lm_error *err)
+{
+    lm_page_rows rows = { 0 };
+    uint64_t freed;
+    lm_status status;
+    do {
+        status = lm_index_superseded(s->writer, SUPERSEDED_BATCH, &rows, err);
+        if (status == LM_OK)
+            status = lm_store_drop_pages(s, rows.rows, rows.n, false, &freed, err);
+    } while (status == LM_OK && rows.n);
+    lm_free(rows.rows);
+    return status;
+}
+
 /* Steps 2 to 4 of the drawing above. */
 lm_status lm_store_commit_entry(lm_store *s, lm_entry *e, bool whole, uint64_t *n_bytes, lm_error *err)
 {
@@ -288,6 +306,8 @@ lm_status lm_store_commit_entry(lm_store *s, lm_entry *e, bool whole, uint64_t *
     lm_status status = lm_index_begin(s->writer, err);
     if (status == LM_OK)
         status = lm_index_pending(s->writer, file, true, err);
+    if (status == LM_OK)
+        status = lm_index_note_uses(s->writer, file, err);
     if (status == LM_OK)
         status = lm_store_index_entry(s, file, e, n, e->created, false, &missing, err);
     if (status == LM_OK && missing && whole)
@@ -306,8 +326,9 @@ lm_status lm_store_commit_entry(lm_store *s, lm_entry *e, bool whole, uint64_t *
     lm_error ignored = { 0 };
     if (lm_index_begin(s->writer, &ignored) == LM_OK &&
         lm_store_index_entry(s, file, e, n, e->created, true, &missing, &ignored) == LM_OK &&
-        lm_index_pending(s->writer, file, false, &ignored) == LM_OK)
-        (void)!lm_index_commit(s->writer, &ignored);
+        lm_index_pending(s->writer, file, false, &ignored) == LM_OK &&
+        lm_index_commit(s->writer, &ignored) == LM_OK)
+        (void)!drop_superseded(s, &ignored);
     lm_index_rollback(s->writer);
     return LM_OK;
 }

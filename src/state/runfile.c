@@ -18,7 +18,7 @@
 #include "state/io.h"
 
 static const char magic[8] = "LMRUN01\n";
-enum { VERSION = 1, ENDIAN = 0x01020304, RECORD_HEAD = 208, WRITE_CHUNK = 1 << 20 };
+enum { VERSION = 2, ENDIAN = 0x01020304, RECORD_HEAD = 208, WRITE_CHUNK = 1 << 20 };
 
 /* The first 128 bytes of the file; the rest of the header's 4096 are zeros. */
 typedef struct {
@@ -36,7 +36,8 @@ typedef struct {
     lm_digest name, parent, root;
     lm_geometry geometry;
     uint32_t first, n_tokens, flags, zero;
-    uint64_t at, bytes, checksum, cost_us, zero2;
+    uint64_t at, bytes, checksum, cost_us;
+    uint64_t tokens_checksum; /* XXH3-64 of the token ids behind it */
 } record;
 _Static_assert(sizeof(record) == RECORD_HEAD, "stored as it is");
 
@@ -65,6 +66,16 @@ bool lm_run_id_of(const char *name, lm_run_id *out)
 {
     return strlen(name) == LM_RUN_NAME - 1 && strcmp(name + 32, ".run") == 0 &&
            lm_io_unhex(name, out->b, sizeof out->b);
+}
+
+/* Token ids stand outside: those of a page that was given back are overwritten (S12), and
+ * whatever a crash makes of that harms this page alone. */
+uint64_t lm_run_table_checksum(const uint8_t *table, size_t n, uint32_t record_bytes)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < n && record_bytes >= RECORD_HEAD; i++)
+        sum = lm_xxh64(table + i * record_bytes, RECORD_HEAD, sum);
+    return sum;
 }
 
 /* --- writing -------------------------------------------------------------------- */
@@ -147,7 +158,8 @@ static lm_status write_all(int fd, const lm_run_page *pages, size_t n, lm_run_wa
                      .flags = p->flags,
                      .at = at,
                      .bytes = p->geometry.page_bytes,
-                     .cost_us = p->cost_us };
+                     .cost_us = p->cost_us,
+                     .tokens_checksum = lm_xxh64(p->tokens, p->n_tokens * sizeof *p->tokens, 0) };
         LM_TRY(write_page(fd, at, p, watch, &r.checksum, err));
         memcpy(table + i * record_bytes, &r, sizeof r);
         memcpy(table + i * record_bytes + RECORD_HEAD, p->tokens, p->n_tokens * sizeof *p->tokens);
@@ -156,7 +168,7 @@ static lm_status write_all(int fd, const lm_run_page *pages, size_t n, lm_run_wa
     if (watch)
         atomic_store(&watch->reading, false);
     LM_TRY(lm_io_write_at(fd, LM_STORE_PAGE_ALIGN, table, table_bytes, "a run", err));
-    h.table_checksum = lm_xxh64(table, table_bytes, 0);
+    h.table_checksum = lm_run_table_checksum(table, n, record_bytes);
     h.checksum = lm_xxh64(&h, offsetof(header, checksum), 0);
     memcpy(head, &h, sizeof h);
     LM_TRY(lm_io_write_at(fd, 0, head, sizeof head, "a run", err));
@@ -210,6 +222,9 @@ static lm_status check_header(const header *h, uint64_t file_bytes, lm_error *er
         return lm_fail(err, LM_ERR_STATE, "not a run file: it does not start with \"LMRUN01\"");
     if (h->endian != ENDIAN)
         return lm_fail(err, LM_ERR_UNSUPPORTED, "a run file of a machine of the other byte order");
+    if (h->version < VERSION)
+        return lm_fail(err, LM_ERR_STATE, "a run file of version %u, this version reads %d", h->version,
+                       VERSION);
     if (h->version != VERSION)
         return lm_fail(err, LM_ERR_UNSUPPORTED, "a run file of version %u, this version reads %d", h->version,
                        VERSION);
@@ -260,7 +275,7 @@ static lm_status check_record(const header *h, const record *r, uint32_t i, uint
 static lm_status check_table(const header *h, const uint8_t *table, lm_run_page *pages, lm_error *err)
 {
     uint64_t floor = h->data_at;
-    if (h->table_checksum != lm_xxh64(table, (size_t)h->n_pages * h->record_bytes, 0))
+    if (h->table_checksum != lm_run_table_checksum(table, h->n_pages, h->record_bytes))
         return lm_fail(err, LM_ERR_STATE, "the table of a run file does not match its checksum");
     for (uint32_t i = 0; i < h->n_pages; i++) {
         record r;
@@ -320,6 +335,12 @@ static lm_status load(lm_run *r, lm_error *err)
     LM_TRY(lm_new((void **)&r->checked, h.n_pages, sizeof *r->checked, err));
     LM_TRY(lm_io_read_at(r->fd, LM_STORE_PAGE_ALIGN, r->table, table_bytes, name, err));
     LM_TRY(check_table(&h, r->table, r->pages, err));
+    for (uint32_t i = 0; i < h.n_pages; i++) {
+        const lm_run_page *p = &r->pages[i];
+        const record *stored = (const record *)(const void *)(r->table + (size_t)i * h.record_bytes);
+        if (lm_xxh64(p->tokens, p->n_tokens * sizeof *p->tokens, 0) != stored->tokens_checksum)
+            atomic_init(&r->checked[i], BAD); /* given back, or flipped */
+    }
     if (lm_fault_here())
         return lm_fail(err, LM_ERR_IO, "cannot map a run: %s", strerror(errno));
     LM_TRY(lm_map_open_fd(&r->map, r->fd, 0, h.file_bytes, false, name, err));
@@ -429,18 +450,41 @@ lm_status lm_run_map_private(const lm_run *r, uint32_t slot, lm_map **out, lm_er
     return lm_map_open_fd(out, r->fd, p->at, p->geometry.page_bytes, true, "a page of a run", err);
 }
 
-lm_status lm_run_punch(int dir, const lm_run_id *id, const uint64_t *at, const uint64_t *n_bytes, size_t n,
-                       lm_error *err)
+/* One page: its token ids first, since they are the text. */
+static lm_status give_back_page(int fd, const header *h, uint32_t slot, lm_error *err)
+{
+    static const uint8_t zeros[LM_MAX_PAGE_TOKENS * 4];
+    record r;
+    uint64_t at = LM_STORE_PAGE_ALIGN + (uint64_t)slot * h->record_bytes;
+    if (slot >= h->n_pages)
+        return lm_fail(err, LM_ERR_STATE, "a run of %u pages has no page %u", h->n_pages, slot);
+    LM_TRY(lm_io_read_at(fd, at, &r, sizeof r, "a run", err));
+    LM_TRY(check_record(h, &r, slot, h->data_at, err));
+    LM_TRY(lm_io_write_at(fd, at + RECORD_HEAD, zeros, r.n_tokens * sizeof(int32_t), "a run", err));
+    return lm_io_punch(fd, r.at, lm_page_room(r.bytes), err);
+}
+
+lm_status lm_run_punch(int dir, const lm_run_id *id, const uint32_t *slots, size_t n, lm_error *err)
 {
     char name[LM_RUN_NAME];
+    struct stat st;
+    header h;
     int fd;
     lm_run_name(id, name);
     LM_TRY(lm_io_open(dir, name, O_RDWR, &fd, err));
     lm_status status = LM_OK;
     if (flock(fd, LOCK_EX | LOCK_NB) != 0)
         status = lm_fail(err, LM_ERR_BUSY, "%s is mapped by a session", name);
+    if (status == LM_OK && n > 0) {
+        if (fstat(fd, &st) != 0 || st.st_size < LM_STORE_PAGE_ALIGN)
+            status = lm_fail(err, LM_ERR_TRUNCATED, "a run file is shorter than its header");
+        else
+            status = lm_io_read_at(fd, 0, &h, sizeof h, name, err);
+        if (status == LM_OK)
+            status = check_header(&h, (uint64_t)st.st_size, err);
+    }
     for (size_t i = 0; i < n && status == LM_OK; i++)
-        status = lm_io_punch(fd, at[i], lm_page_room(n_bytes[i]), err);
+        status = give_back_page(fd, &h, slots[i], err);
     lm_io_close(fd);
     return status;
 }

@@ -6,7 +6,8 @@
  *   data   pages, each at a multiple of 4096
  *
  * A run gets its name (32 hex digits) only when whole (S4) and never changes, but
- * for pages that were given back to the file system (holes).  Whoever has it mapped
+ * for pages that were given back to the file system: holes, and zeros in place of
+ * their token ids.  Whoever has it mapped
  * holds a shared flock on it; holes are made only under the exclusive one, so no page
  * changes under a reader.  docs/formats/run-file.md has the byte table.
  *
@@ -97,11 +98,13 @@ void lm_run_populate(const lm_run *r, uint32_t slot);
  * inside it; closed by lm_map_close(). */
 lm_status lm_run_map_private(const lm_run *r, uint32_t slot, lm_map **out, lm_error *err) LM_NODISCARD;
 
-/* Gives pages back to the file system.  LM_ERR_BUSY while anybody has the run mapped:
- * then nothing is done. */
-lm_status lm_run_punch(int dir, const lm_run_id *id, const uint64_t *at, const uint64_t *n_bytes, size_t n,
-                       lm_error *err);
+/* Gives pages back to the file system and overwrites their token ids.  LM_ERR_BUSY while
+ * anybody has the run mapped: then nothing is done.  LM_ERR_STATE, LM_ERR_TRUNCATED: the run
+ * is damaged. */
+lm_status lm_run_punch(int dir, const lm_run_id *id, const uint32_t *slots, size_t n, lm_error *err);
 
+/* XXH3-64 of the heads of the table's records, each with the one before as its seed. */
+uint64_t lm_run_table_checksum(const uint8_t *table, size_t n, uint32_t record_bytes);
 /* For fuzzing: checks a header and table in memory exactly as lm_run_open() does. */
 lm_status lm_run_parse(const uint8_t *bytes, size_t n, uint32_t *n_pages, lm_error *err);
 

@@ -133,8 +133,9 @@ lm_status lm_private_add(lm_private *p, uint32_t g, uint32_t i, uint8_t *bytes, 
 lm_status lm_private_commit(lm_private *p, lm_error *err) LM_NODISCARD;
 /* Frees; after a failure removes what was written.  Fine on a zeroed one. */
 void lm_private_close(lm_private *p, bool failed);
-/* Private pages without an entry, within the writer lock. */
-lm_status lm_private_sweep(lm_store *s, uint64_t *freed, lm_error *err) LM_NODISCARD;
+/* Pages that neither a search nor an entry can reach (lm_index_lonely()), within the writer
+ * lock; `rewrite` as in lm_store_drop_pages(). */
+lm_status lm_private_sweep(lm_store *s, bool rewrite, uint64_t *freed, lm_error *err) LM_NODISCARD;
 /* LM_ERR_USAGE when there is an entry of that name. */
 lm_status lm_store_must_be_new(lm_store *s, const char *name, lm_error *err) LM_NODISCARD;
 
@@ -150,6 +151,9 @@ void lm_store_gc_later(lm_store *s);
  * in others; with `rewrite`, a run that is mapped is written anew without them. */
 lm_status lm_store_drop_pages(lm_store *s, const lm_page_row *rows, size_t n, bool rewrite, uint64_t *freed,
                               lm_error *err) LM_NODISCARD;
+/* Gives back what the index has forgotten and the runs still have: bytes that a session had
+ * mapped, or that a crash left. */
+lm_status lm_store_give_back_dead(lm_store *s, bool rewrite, uint64_t *freed, lm_error *err) LM_NODISCARD;
 /* Writes the live pages of these runs into one new run and removes the old ones; nothing
  * happens when the budget does not hold both for a moment. */
 lm_status lm_store_copy_runs(lm_store *s, const lm_run_row *runs, size_t n, bool *done,

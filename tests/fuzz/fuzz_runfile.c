@@ -24,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(&record_bytes, copy + 28, 4);
     uint64_t table = (uint64_t)claimed * record_bytes;
     if (table <= size - LM_STORE_PAGE_ALIGN) {
-        sum = lm_xxh64(copy + LM_STORE_PAGE_ALIGN, (size_t)table, 0);
+        sum = lm_run_table_checksum(copy + LM_STORE_PAGE_ALIGN, claimed, record_bytes);
         memcpy(copy + 80, &sum, 8);
     }
     sum = size;

@@ -333,6 +333,72 @@ static void a_removed_conversation_leaves_no_byte(void **state)
     lite_close(&shared);
 }
 
+static void nothing_is_left(const lite_session *l)
+{
+    for (uint32_t g = 0; g < l->space.n_groups; g++)
+        for (uint32_t i = 0; i < l->n_pages; i++)
+            assert_false(bytes_in_folder((const char *)l->pages[g][i], 64));
+    for (uint32_t i = 0; i + 4 <= l->n_tokens; i += 4)
+        assert_false(bytes_in_folder((const char *)(l->tokens + i), 16));
+}
+
+static void a_removed_conversation_leaves_nothing_of_its_earlier_turns(void **state)
+{
+    lite_session first, second, again;
+    lm_error err = { 0 };
+    (void)state;
+    lite_open(&first, 23, 100, 1);
+    lite_open(&second, 23, 200, 1);
+    lite_open(&again, 23, 200, 1); /* another answer to the same question */
+    again.tokens[130] ^= 1;
+    assert_int_equal(lm_page_names(&again.space.roots[0], again.tokens, 200, 16, again.names[0], NULL),
+                     LM_OK);
+    for (uint32_t i = 0; i < again.n_pages; i++)
+        state_lite_page(&again.space, 0, &again.names[0][i], again.pages[0][i]);
+    assert_int_equal(lite_sleep(store, &first, "talk", LM_ENTRY_KEPT, NULL, &err), LM_OK);
+    assert_int_equal(lite_put(store, &second, 0, 12, 100, &err), LM_OK);
+    lm_store_flush(store);
+    assert_int_equal(lite_sleep(store, &second, "talk", LM_ENTRY_KEPT, NULL, &err), LM_OK);
+    assert_int_equal(lite_sleep(store, &again, "talk", LM_ENTRY_KEPT, NULL, &err), LM_OK);
+    assert_true(bytes_in_folder((const char *)again.tokens, 16));
+    assert_int_equal(lm_store_remove(store, "talk", &err), LM_OK);
+    nothing_is_left(&first);
+    nothing_is_left(&second);
+    nothing_is_left(&again);
+    lite_close(&first);
+    lite_close(&second);
+    lite_close(&again);
+}
+
+static void a_removed_conversation_leaves_no_token_in_a_run_of_others(void **state)
+{
+    lm_error err = { 0 };
+    char name[16];
+    lite_session l;
+    uint32_t n = 0;
+    (void)state;
+    for (uint64_t i = 0; i < 12; i++) {
+        lite_open(&l, 500 + i, 60, 1);
+        (void)snprintf(name, sizeof name, "talk %d", (int)i);
+        assert_int_equal(lite_sleep(store, &l, name, LM_ENTRY_KEPT, NULL, &err), LM_OK);
+        lite_close(&l);
+    }
+    lm_gc_report report = { 0 };
+    assert_int_equal(lm_store_gc(store, &report, &err), LM_OK);
+    assert_int_equal(report.runs_merged, 12);
+    lite_open(&l, 503, 60, 1);
+    assert_true(bytes_in_folder((const char *)l.tokens, 16));
+    assert_int_equal(lm_store_remove(store, "talk 3", &err), LM_OK);
+    nothing_is_left(&l);
+    lite_close(&l);
+    lite_open(&l, 504, 60, 1); /* who shared the run goes on */
+    assert_int_equal(lite_wake(store, &l, "talk 4", 60, &n, &err), 60);
+    lite_close(&l);
+    lm_fsck_report fsck = { 0 };
+    assert_int_equal(lm_store_fsck(store, &fsck, NULL, NULL, &err), LM_OK);
+    assert_int_equal(fsck.bad_pages + fsck.bad_runs + fsck.missing_pages, 0);
+}
+
 static void shared_pages_outlive_one_of_their_users(void **state)
 {
     lite_session a, b;
@@ -416,6 +482,20 @@ static void a_sleep_that_does_not_fit_is_refused_with_both_sizes(void **state)
     assert_true(state_lite_disk_bytes(folder) <= 2 << 20);
     lite_close(&a);
     lite_close(&b);
+}
+
+static void a_disk_without_room_is_told_with_what_is_always_left_free(void **state)
+{
+    lm_error err = { 0 };
+    lite_session l;
+    lm_store_options o = { .folder = folder, .budget = BIG, .min_free = UINT64_C(1) << 60 };
+    (void)state;
+    lm_store_close(store);
+    assert_int_equal(lm_store_open(&store, &o, &err), LM_OK);
+    lite_open(&l, 9, 60, 1);
+    assert_int_equal(lite_sleep(store, &l, "talk", LM_ENTRY_KEPT, NULL, &err), LM_ERR_NOSPACE);
+    assert_non_null(strstr(err.text, "1152921504606846976 are always left"));
+    lite_close(&l);
 }
 
 static void the_cheapest_leaves_go_first(void **state)
@@ -786,9 +866,12 @@ int main(void)
         T(pages_of_another_space_are_never_found),
         T(a_fork_writes_no_page),
         T(a_removed_conversation_leaves_no_byte),
+        T(a_removed_conversation_leaves_nothing_of_its_earlier_turns),
+        T(a_removed_conversation_leaves_no_token_in_a_run_of_others),
         T(shared_pages_outlive_one_of_their_users),
         T(the_budget_is_never_exceeded),
         T(a_sleep_that_does_not_fit_is_refused_with_both_sizes),
+        T(a_disk_without_room_is_told_with_what_is_always_left_free),
         T(the_cheapest_leaves_go_first),
         T(small_runs_are_merged_without_being_asked),
         T(many_small_runs_become_one),

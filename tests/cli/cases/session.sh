@@ -29,3 +29,19 @@ try state
 try state wash
 try state show
 try state fork tale
+# What is removed is gone, the text of every turn: token ids are in no file.
+export XDG_STATE_HOME=$PWD/gone
+ask --session secret --prompt "Once upon a time" -n 64 >/dev/null
+ask --session secret -n 64 >/dev/null
+ask --session secret -n 1 >/dev/null
+"$LEMMA" state show secret --json | sed -nE 's/^    ([0-9]+),?$/\1/p' >ids
+hex() { sed -n "$1,$(($1 + 3))p" ids | while read -r i; do printf '%02x%02x%02x%02x' $((i & 255)) $((i >> 8 & 255)) $((i >> 16 & 255)) 0; done; }
+left() {
+    find gone -type f -exec cat {} + | od -An -v -tx1 | tr -d ' \n' >all
+    local n=0
+    for i in $(seq 1 4 120); do grep -q "$(hex "$i")" all && n=$((n + 1)); done
+    echo "$1: $n of 30 places in the folder"
+}
+left before
+"$LEMMA" state rm secret
+left after
