@@ -236,17 +236,21 @@ typedef struct {
     bool kept;
     uint64_t created, used; /* seconds since 1970; used 0: see lm_state_list() */
     uint64_t bytes;         /* of the entry, without its pages */
+    const char *labels;     /* JSON object of texts, "": none */
     /* By lm_state_show() alone, else NULL: */
     const char *messages, *model, *architecture, *quantisation, *kv, *backend, *numerics;
     const int32_t *tokens;
     uint32_t pages; /* of all cache groups */
     uint64_t page_bytes;
-    const char *labels, *metadata;
+    const char *metadata;
     bool imported, folded, recoded;
     bool alone; /* its pages serve it and what went on from it, and nobody else */
 } lm_stored;
 typedef bool (*lm_on_stored)(void *user, const lm_stored *e); /* false stops */
 LM_API lm_status lm_state_list(lm_store *s, lm_on_stored visit, void *user, lm_error *err);
+/* Those that have the label `key`; with `value` (NULL: any), those where it says that. */
+LM_API lm_status lm_state_list_labelled(lm_store *s, const char *key, const char *value, lm_on_stored visit,
+                                        void *user, lm_error *err);
 /* One session, without its pack.  LM_ERR_NOT_FOUND: no such session. */
 LM_API lm_status lm_state_show(lm_store *s, const char *name, lm_on_stored visit, void *user, lm_error *err);
 /* A second name for the same state; LM_ERR_USAGE if there is one of that name already. */

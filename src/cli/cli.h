@@ -91,8 +91,12 @@ typedef struct {
     lm_state_hold *hold;
     bool woken;
     json_t *messages; /* of the woken session; NULL: it is no conversation */
+    json_t *labels;   /* of the woken session, and those of --label; NULL: none */
+    char *metadata;   /* of the woken session; ours */
     char title[96];
 } cli_rest;
+/* --label as an object of texts: NULL when there is none. */
+lm_status cli_labels(const cli *c, json_t **labels, lm_error *err);
 /* The model's sessions begin where the store has been, unless state is off.  What fails
  * is an error with --session, and a note without. */
 lm_status cli_rest_open(cli *c, cli_rest *out, lm_error *err);
@@ -116,6 +120,13 @@ lm_status state_wake(cli *c, lm_store *store, const char *const *word, lm_error 
 lm_status state_fold(cli *c, lm_store *store, const char *const *word, lm_error *err);
 /* After an import: the session of that name, computed again and compared. */
 lm_status state_verify(cli *c, lm_store *store, const char *name, lm_error *err);
+/* cli/state_file.c: other formats than our own bundle. */
+typedef enum { STATE_BUNDLE, STATE_SNAPSHOT, STATE_BLOCKS } state_format;
+state_format state_format_of(const char *path); /* by its first bytes */
+lm_status state_export(cli *c, lm_store *store, const char *name, const char *path, bool blocks,
+                       lm_error *err);
+lm_status state_import(cli *c, lm_store *store, const char *path, const char *name, state_format format,
+                       lm_error *err);
 /* Prints an object: as JSON with --json, else as lines.  Takes it. */
 lm_status state_tell(cli *c, json_t *j, lm_error *err);
 

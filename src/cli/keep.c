@@ -6,6 +6,7 @@
 
 #include "base/fail.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "cli/cli.h"
 
 /* "512M", "8G", "1.5 GiB" or bytes. */
@@ -44,10 +45,30 @@ lm_status cli_open_store(cli *c, lm_store **out, lm_error *err)
     return lm_state_open(out, &o, err);
 }
 
+lm_status cli_labels(const cli *c, json_t **labels, lm_error *err)
+{
+    const opt_value *given = &c->args.v[OPT_LABEL];
+    lm_quoted_buf q;
+    for (size_t i = 0; i < given->n; i++) {
+        const char *text = given->list[i], *is = strchr(text, '=');
+        if (is == NULL || is == text)
+            return lm_fail(err, LM_ERR_USAGE, "'--label' is '%s', a session's label is KEY=VALUE",
+                           lm_quoted_z(&q, text));
+        if (*labels == NULL)
+            *labels = json_object();
+        if (json_object_setn_new(*labels, text, (size_t)(is - text), json_string(is + 1)) != 0)
+            return lm_fail(err, LM_ERR_USAGE, "'--label' is '%s', which is not UTF-8", lm_quoted_z(&q, text));
+    }
+    return LM_OK;
+}
+
 lm_status cli_rest_open(cli *c, cli_rest *r, lm_error *err)
 {
     lm_error own = { 0 };
     *r = (cli_rest){ .name = cli_text(&c->args, OPT_SESSION) };
+    if (r->name == NULL && cli_given(&c->args, OPT_LABEL))
+        return lm_fail(err, LM_ERR_USAGE, "--label needs --session, whose label it is");
+    LM_TRY(cli_labels(c, &r->labels, err));
     if (cli_state_off(&c->args)) {
         if (r->name != NULL)
             return lm_fail(err, LM_ERR_USAGE, "--session needs what --no-state, or --state off, forbids");
@@ -95,6 +116,8 @@ void cli_rest_close(cli_rest *r)
     lm_state_release(r->hold);
     lm_state_close(r->store);
     json_decref(r->messages);
+    json_decref(r->labels);
+    lm_free(r->metadata);
     *r = (cli_rest){ 0 };
 }
 
@@ -135,6 +158,15 @@ static bool take_messages(void *user, const lm_stored *e)
     else
         json_decref(j);
     (void)snprintf(r->title, sizeof r->title, "%s", e->title);
+    json_t *labels = e->labels[0] != 0 ? json_loads(e->labels, 0, NULL) : NULL;
+    if (json_is_object(labels)) { /* what is given now counts */
+        (void)json_object_update(labels, r->labels);
+        json_decref(r->labels);
+        r->labels = json_incref(labels);
+    }
+    json_decref(labels);
+    if (e->metadata[0] != 0)
+        (void)!lm_strdup_n(e->metadata, strlen(e->metadata), &r->metadata, NULL);
     return true;
 }
 
@@ -174,10 +206,14 @@ lm_status cli_sleep(lm_session *s, cli_rest *r, const json_t *messages, lm_error
     if (messages != NULL && json == NULL)
         return lm_fail(err, LM_ERR_NOMEM, "no memory for the messages");
     title_of(r, messages);
+    char *labels = r->labels != NULL ? json_dumps(r->labels, JSON_COMPACT) : NULL;
     o.title = r->title;
     o.messages = json;
+    o.labels = labels;
+    o.metadata = r->metadata;
     lm_status st = lm_session_sleep(s, r->store, r->name, &o, NULL, err);
-    free(json); /* jansson's own allocation */
+    free(json);   /* jansson's own allocation */
+    free(labels); /* jansson's own allocation */
     return st;
 }
 

@@ -61,10 +61,11 @@ const verb cli_verbs[VERB_COUNT] = {
       false },
     { VERB_STATE,
       "state",
-      { "ls", "show NAME [--messages]", "sleep NAME --tokens LIST | -f FILE -m PACK",
+      { "ls [--label KEY[=VALUE]]", "show NAME [--messages]", "sleep NAME --tokens LIST | -f FILE -m PACK",
         "wake NAME -m PACK [--at N]", "fork NAME NEW", "fold NAME NEW --summary FILE -m PACK [--tail N]",
-        "recode NAME NEW --kv FORMAT", "export NAME FILE", "import FILE [NAME] [--verify -m PACK]", "rm NAME",
-        "clear --older AGE | --all", "gc", "fsck [--rebuild]", "analyse NAME [-m PACK]", "stats" },
+        "recode NAME NEW --kv FORMAT", "export NAME FILE [--format FORMAT]",
+        "import FILE [NAME] [--verify] [-m PACK]", "rm NAME", "clear --older AGE | --all", "gc",
+        "fsck [--rebuild]", "analyse NAME [-m PACK]", "stats" },
       "sessions at rest: list, describe, wake, fork, fold, move and remove them",
       false },
     { VERB_PREPARE,
@@ -309,6 +310,10 @@ const opt cli_options[OPT_COUNT] = {
       .help = "With fold: tokens of the end that stay as they are, at most." },
     { OPT_WITH_MESSAGES, "messages", .type = TYPE_FLAG, .group = GROUP_GENERAL, .flags = OPT_LINE_ONLY,
       .verbs = IN(STATE), .help = "With show: the conversation alone." },
+    { OPT_LABEL, "label", .type = TYPE_TEXTS, .group = GROUP_GENERAL, .flags = OPT_LINE_ONLY | OPT_NOT_EMPTY,
+      .arg = "KEY[=VALUE]", .verbs = IN(STATE) | TALK,
+      .help = "A label of the session, KEY=VALUE, with --session or sleep; with ls: only those that have it. "
+              "May be given several times." },
 
     { OPT_TRACE, "trace", .type = TYPE_FILE, .group = GROUP_MEASURE, .flags = OPT_LINE_ONLY,
       .arg = "FILE.json", .verbs = IN(RUN) | IN(BENCH),
@@ -363,9 +368,11 @@ const opt cli_options[OPT_COUNT] = {
     { OPT_PLOT, "plot", .type = TYPE_FILE, .group = GROUP_OUTPUT, .flags = OPT_LINE_ONLY, .arg = "FILE.svg",
       .verbs = IN(BENCH), .help = "Draw the figures as SVG: by depth, by threads, or as bars." },
     { OPT_FORMAT, "format", .type = TYPE_TEXT, .group = GROUP_OUTPUT, .flags = OPT_LINE_ONLY, .arg = "FORMAT",
-      .verbs = IN(BENCH),
-      .help = "With make: number format of the weights; affine4-g64-bf16 and the like make a folder, q4_0, "
-              "q4_K and other GGUF formats a file that ends in .gguf, bf16 either." },
+      .verbs = IN(BENCH) | IN(STATE),
+      .help =
+          "With make: number format of the weights; affine4-g64-bf16 and the like make a folder, q4_0, "
+          "q4_K and other GGUF formats a file that ends in .gguf, bf16 either. With state export: bundle, "
+          "lemma's own; snapshot, MLXKV001; blocks, a block bundle in a .kv container." },
     { OPT_MAKE_OUTPUT, "output", .letter = 'o', .type = TYPE_FILE, .group = GROUP_OUTPUT,
       .flags = OPT_LINE_ONLY, .arg = "PATH", .verbs = IN(BENCH),
       .help = "With make: the folder or .gguf file to write." },

@@ -118,6 +118,7 @@ typedef enum {
     OPT_SUMMARY,
     OPT_TAIL,
     OPT_WITH_MESSAGES,
+    OPT_LABEL,
     OPT_TRACE,
     OPT_TRACE_STEP,
     OPT_BENCH_PROMPT,

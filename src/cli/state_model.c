@@ -1,4 +1,5 @@
 /* cli/state_model.c - lemma state: what needs a model: sleep, wake, fold, verify. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/fail.h"
@@ -54,6 +55,22 @@ static bool is_there(void *user, const lm_stored *e)
     return false;
 }
 
+static lm_status sleep_labelled(cli *c, lm_session *s, lm_store *store, const char *name, lm_sleep_result *r,
+                                lm_error *err)
+{
+    json_t *labels = NULL;
+    lm_sleep_options o;
+    lm_sleep_defaults(&o);
+    lm_status st = cli_labels(c, &labels, err);
+    char *text = labels != NULL ? json_dumps(labels, JSON_COMPACT) : NULL;
+    o.labels = text;
+    if (st == LM_OK)
+        st = lm_session_sleep(s, store, name, &o, r, err);
+    free(text); /* jansson's own allocation */
+    json_decref(labels);
+    return st;
+}
+
 static lm_status read_and_sleep(cli *c, lm_session *s, lm_store *store, const char *name, lm_error *err)
 {
     int32_t *ids = NULL;
@@ -64,7 +81,7 @@ static lm_status read_and_sleep(cli *c, lm_session *s, lm_store *store, const ch
     if (st == LM_OK)
         st = cli_append(c, s, ids, n, err);
     if (st == LM_OK)
-        st = lm_session_sleep(s, store, name, NULL, &r, err);
+        st = sleep_labelled(c, s, store, name, &r, err);
     if (given)
         lm_give_back(ids);
     else

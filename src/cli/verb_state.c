@@ -5,6 +5,8 @@
 #include <time.h>
 
 #include "base/fail.h"
+#include "base/mem.h"
+#include "base/str.h"
 #include "cli/cli.h"
 
 /* --- the verb ------------------------------------------------------------------------ */
@@ -21,15 +23,47 @@ static json_t *row_json(const lm_stored *e)
 {
     char created[64];
     time_text(created, sizeof created, e->created);
-    return json_pack("{s:o, s:o, s:o, s:I, s:b, s:s, s:I}", "name", cli_json_text(e->name, strlen(e->name)),
-                     "title", cli_json_text(e->title, strlen(e->title)), "parent",
+    json_t *labels = e->labels[0] != '\0' ? json_loads(e->labels, 0, NULL) : NULL;
+    return json_pack("{s:o, s:o, s:o, s:I, s:b, s:s, s:I, s:o*}", "name",
+                     cli_json_text(e->name, strlen(e->name)), "title",
+                     cli_json_text(e->title, strlen(e->title)), "parent",
                      cli_json_text(e->parent, strlen(e->parent)), "tokens", (json_int_t)e->n_tokens, "kept",
-                     (int)e->kept, "created", created, "entry_bytes", (json_int_t)e->bytes);
+                     (int)e->kept, "created", created, "entry_bytes", (json_int_t)e->bytes, "labels", labels);
 }
 
 static bool add_row(void *user, const lm_stored *e)
 {
     return json_array_append_new(user, row_json(e)) == 0;
+}
+
+/* Those with all labels of --label. */
+static lm_status list_labelled(cli *c, lm_store *store, json_t *rows, lm_error *err)
+{
+    const opt_value *given = &c->args.v[OPT_LABEL];
+    for (size_t i = 0; i < given->n; i++) {
+        const char *is = strchr(given->list[i], '=');
+        char *key = NULL;
+        json_t *found = json_array();
+        size_t n = is != NULL ? (size_t)(is - given->list[i]) : strlen(given->list[i]);
+        lm_status st = lm_strdup_n(given->list[i], n, &key, err);
+        if (st == LM_OK)
+            st = lm_state_list_labelled(store, key, is != NULL ? is + 1 : NULL, add_row, found, err);
+        lm_free(key);
+        for (size_t k = i == 0 ? 0 : json_array_size(rows); k-- > 0;) { /* none of the first label yet */
+            const char *name = json_string_value(json_object_get(json_array_get(rows, k), "name"));
+            bool both = false;
+            for (size_t m = 0; m < json_array_size(found) && !both; m++)
+                both =
+                    strcmp(name, json_string_value(json_object_get(json_array_get(found, m), "name"))) == 0;
+            if (!both)
+                (void)json_array_remove(rows, k);
+        }
+        if (i == 0)
+            (void)json_array_extend(rows, found);
+        json_decref(found);
+        LM_TRY(st);
+    }
+    return LM_OK;
 }
 
 static void print_rows(const json_t *rows)
@@ -52,7 +86,11 @@ static void print_rows(const json_t *rows)
 static lm_status list(cli *c, lm_store *store, lm_error *err)
 {
     json_t *rows = json_array();
-    lm_status st = lm_state_list(store, add_row, rows, err);
+    lm_status st = LM_OK;
+    if (!cli_given(&c->args, OPT_LABEL))
+        st = lm_state_list(store, add_row, rows, err);
+    else
+        st = list_labelled(c, store, rows, err);
     if (st == LM_OK && cli_flag(&c->args, OPT_JSON))
         st = out_json(rows, err);
     else if (st == LM_OK && json_array_size(rows) > 0)
@@ -163,16 +201,28 @@ static lm_status show(cli *c, lm_store *store, const char *const *word, lm_error
     return state_tell(c, j, err);
 }
 
+/* What needs no answer on a terminal. */
+static lm_status quietly(cli *c, json_t *j, lm_error *err)
+{
+    if (cli_flag(&c->args, OPT_JSON))
+        return state_tell(c, j, err);
+    json_decref(j);
+    return LM_OK;
+}
+
 static lm_status forget(cli *c, lm_store *store, const char *const *word, lm_error *err)
 {
-    (void)c;
-    return lm_state_remove(store, word[0], err);
+    LM_TRY(lm_state_remove(store, word[0], err));
+    return quietly(c, json_pack("{s:o}", "removed", cli_json_text(word[0], strlen(word[0]))), err);
 }
 
 static lm_status fork_it(cli *c, lm_store *store, const char *const *word, lm_error *err)
 {
-    (void)c;
-    return lm_state_fork(store, word[0], word[1], err);
+    LM_TRY(lm_state_fork(store, word[0], word[1], err));
+    return quietly(c,
+                   json_pack("{s:o, s:o}", "name", cli_json_text(word[1], strlen(word[1])), "parent",
+                             cli_json_text(word[0], strlen(word[0]))),
+                   err);
 }
 
 /* "30d": seconds. */
@@ -285,6 +335,17 @@ static json_t *bundle_json(const lm_bundle_result *r)
 static lm_status export_it(cli *c, lm_store *store, const char *const *word, lm_error *err)
 {
     lm_bundle_result r = { .size = sizeof r };
+    const char *format = cli_text(&c->args, OPT_FORMAT);
+    lm_quoted_buf q;
+    bool blocks = format != NULL && strcmp(format, "blocks") == 0;
+    if (blocks || (format != NULL && strcmp(format, "snapshot") == 0))
+        return state_export(c, store, word[0], word[1], blocks, err);
+    if (format != NULL && strcmp(format, "bundle") != 0)
+        return lm_fail(err, LM_ERR_USAGE, "--format is '%s', allowed is one of bundle, snapshot, blocks",
+                       lm_quoted_z(&q, format));
+    if (cli_given(&c->args, OPT_MODEL))
+        return lm_fail(err, LM_ERR_USAGE,
+                       "a bundle is written without its pack: --model goes with snapshot and blocks");
     LM_TRY(lm_state_export(store, word[0], word[1], &r, err));
     return state_tell(c, bundle_json(&r), err);
 }
@@ -295,6 +356,9 @@ static lm_status import_it(cli *c, lm_store *store, const char *const *word, lm_
     bool verify = cli_flag(&c->args, OPT_VERIFY);
     if (verify && cli_text(&c->args, OPT_MODEL) == NULL)
         return lm_fail(err, LM_ERR_USAGE, "'--verify' needs --model, which computes the session again");
+    state_format format = state_format_of(word[0]);
+    if (format != STATE_BUNDLE)
+        return state_import(c, store, word[0], word[1], format, err);
     LM_TRY(lm_state_import(store, word[0], word[1], &r, err));
     if (verify)
         LM_TRY(state_verify(c, store, r.name, err));
@@ -351,14 +415,14 @@ typedef struct {
 
 static const char a_session[] = "the name of a session", a_name[] = "a second name";
 static const form forms[] = {
-    { "ls", 0, 0, { NULL }, list_it, 0, false },
+    { "ls", 0, 0, { NULL }, list_it, OPTION(OPT_LABEL), false },
     { "show", 1, 1, { a_session }, show, OPTION(OPT_WITH_MESSAGES), false },
-    { "sleep", 1, 1, { a_session }, state_sleep, 0, true },
+    { "sleep", 1, 1, { a_session }, state_sleep, OPTION(OPT_LABEL), true },
     { "wake", 1, 1, { a_session }, state_wake, OPTION(OPT_AT), true },
     { "fork", 2, 2, { a_session, a_name }, fork_it, 0, false },
     { "fold", 2, 2, { a_session, a_name }, state_fold, OPTION(OPT_SUMMARY) | OPTION(OPT_TAIL), true },
     { "recode", 2, 2, { a_session, a_name }, recode, 0, false },
-    { "export", 2, 2, { a_session, "a file to write" }, export_it, 0, false },
+    { "export", 2, 2, { a_session, "a file to write" }, export_it, 0, true },
     { "import", 1, 2, { "a file to read" }, import_it, OPTION(OPT_VERIFY), true },
     { "rm", 1, 1, { a_session }, forget, 0, false },
     { "clear", 0, 0, { NULL }, clear, OPTION(OPT_OLDER) | OPTION(OPT_ALL), false },
@@ -388,10 +452,12 @@ static lm_status belongs(const cli *c, const form *f, lm_error *err)
 {
     static const opt_id computing[] = { OPT_MODEL, OPT_TOKENS, OPT_FILE };
     for (size_t i = 0; i < LM_LEN(forms); i++)
-        for (int o = OPT_OLDER; o <= OPT_WITH_MESSAGES; o++)
+        for (int o = OPT_OLDER; o <= OPT_LABEL; o++)
             if ((forms[i].own & OPTION(o)) && !(f->own & OPTION(o)) && cli_given(&c->args, (opt_id)o))
                 return lm_fail(err, LM_ERR_USAGE, "--%s belongs to 'lemma state %s'", cli_options[o].name,
                                forms[i].name);
+    if (cli_given(&c->args, OPT_FORMAT) && f->run != export_it)
+        return lm_fail(err, LM_ERR_USAGE, "--format belongs to 'lemma state export'");
     for (size_t i = 0; i < LM_LEN(computing); i++)
         if (cli_given(&c->args, computing[i]) &&
             (!f->computes || (computing[i] != OPT_MODEL && f->run != state_sleep)))

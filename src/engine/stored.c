@@ -4,6 +4,7 @@
 #include "base/compiler.h"
 #include "base/fail.h"
 #include "base/mem.h"
+#include "format/json.h"
 #include "lemma/state.h"
 #include "state/store.h"
 
@@ -92,11 +93,24 @@ void lm_state_release(lm_state_hold *h)
 typedef struct {
     lm_on_stored visit;
     void *user;
+    const char *key, *value; /* of a label; NULL: all */
 } listing;
+
+/* Labels come from the index, which is not believed: what is no such object has none. */
+static bool has_label(const char *labels, const char *key, const char *value)
+{
+    json_t *j = labels && *labels ? json_loads(labels, 0, NULL) : NULL;
+    const char *says = json_string_value(json_object_get(j, key));
+    bool has = says && (!value || strcmp(says, value) == 0);
+    json_decref(j);
+    return has;
+}
 
 static bool list_row(void *ctx, const lm_entry_row *row)
 {
     const listing *l = ctx;
+    if (l->key && !has_label(row->labels, l->key, l->value))
+        return true;
     lm_stored e = { .name = row->name,
                     .title = row->title ? row->title : "",
                     .parent = row->parent ? row->parent : "",
@@ -104,13 +118,21 @@ static bool list_row(void *ctx, const lm_entry_row *row)
                     .kept = (row->flags & LM_ENTRY_KEPT) != 0,
                     .created = row->created,
                     .used = row->used,
-                    .bytes = row->bytes };
+                    .bytes = row->bytes,
+                    .labels = row->labels ? row->labels : "" };
     return l->visit(l->user, &e);
 }
 
 lm_status lm_state_list(lm_store *s, lm_on_stored visit, void *user, lm_error *err)
 {
-    listing l = { visit, user };
+    listing l = { visit, user, NULL, NULL };
+    return lm_store_list(s, list_row, &l, err);
+}
+
+lm_status lm_state_list_labelled(lm_store *s, const char *key, const char *value, lm_on_stored visit,
+                                 void *user, lm_error *err)
+{
+    listing l = { visit, user, key, value };
     return lm_store_list(s, list_row, &l, err);
 }
 

@@ -58,3 +58,24 @@ plain_state recode a b
 plain_state sleep short --tokens 5,6,7,8,9,10,11,12 -m "$FABLE" --backend ref >/dev/null
 plain_state analyse short | head -3 | cut -d' ' -f1
 plain_state analyse short --json | grep -cE '"(analysis|sami)"'
+# Labels, and other formats; a session that goes on keeps its labels.
+plain_state sleep tagged --tokens 5,6,7,8 --label project=fox --label kind=note -m "$FABLE" --backend ref >/dev/null
+"$LEMMA" run "$FABLE" --backend ref --state-dir here --session tagged --label kind=tale -n 1 >/dev/null
+for l in project project=fox kind=note kind=tale other; do
+    echo "$l: $("$LEMMA" state ls --state-dir here --json --label $l | grep '"name"' | tr -d ' ,')"
+done
+"$LEMMA" state ls --state-dir here --label kind --label project=none 2>&1
+"$LEMMA" state show tagged --state-dir here --json | grep -A3 '"labels"'
+plain_state sleep x --tokens 5 --label kind -m "$FABLE"
+plain_state fork tagged untagged --json
+plain_state rm untagged --json
+for f in snapshot blocks; do
+    plain_state export tagged file.$f --format $f --json | grep '"tokens"'
+    plain_state export tagged file.$f --format $f
+    plain_state import file.$f
+    plain_state import file.$f from-$f -m "$FABLE" --backend ref --json | grep '"tokens"'
+    "$LEMMA" state wake from-$f -m "$FABLE" --backend ref --state-dir here --json | figures
+done
+ls
+plain_state export tagged file --format tar
+plain_state ls --format bundle
