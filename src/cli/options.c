@@ -293,7 +293,8 @@ const opt cli_options[OPT_COUNT] = {
       .help = "With clear: what was not used for so long, such as 12h, 30d or 8w." },
     { OPT_ALL, "all", .type = TYPE_FLAG, .group = GROUP_GENERAL, .flags = OPT_LINE_ONLY,
       .verbs = IN(STATE) | IN(PREPARE),
-      .help = "With clear: every session and every page; with --remove: every prepared copy." },
+      .help = "With clear: every session, every page and what was typed in chats; with --remove: every "
+              "prepared copy." },
     { OPT_REBUILD, "rebuild", .type = TYPE_FLAG, .group = GROUP_GENERAL, .flags = OPT_LINE_ONLY,
       .verbs = IN(STATE), .help = "With fsck: make the index anew from the other files first." },
     { OPT_VERIFY, "verify", .type = TYPE_FLAG, .group = GROUP_GENERAL, .flags = OPT_LINE_ONLY,

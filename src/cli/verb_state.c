@@ -1,8 +1,10 @@
 /* cli/verb_state.c - lemma state: sessions at rest. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/fail.h"
 #include "base/mem.h"
@@ -252,6 +254,17 @@ static json_t *swept_json(const lm_state_swept *s)
                      (json_int_t)s->orphans, "bytes_freed", (json_int_t)s->bytes_freed);
 }
 
+/* What was typed in chats lies beside the store: who clears all means it too. */
+static lm_status forget_history(const lm_store *store, lm_error *err)
+{
+    char path[4096];
+    lm_quoted_buf q;
+    int n = snprintf(path, sizeof path, "%s/chat_history", lm_state_folder(store));
+    if (n < 0 || (size_t)n >= sizeof path || unlink(path) == 0 || errno == ENOENT)
+        return LM_OK; /* a longer path is none that chat has written */
+    return lm_fail(err, LM_ERR_IO, "cannot remove %s: %s", lm_quoted_z(&q, path), strerror(errno));
+}
+
 static lm_status clear(cli *c, lm_store *store, const char *const *word, lm_error *err)
 {
     const char *older = cli_text(&c->args, OPT_OLDER);
@@ -263,6 +276,8 @@ static lm_status clear(cli *c, lm_store *store, const char *const *word, lm_erro
     if (older != NULL)
         LM_TRY(age_of(older, &age, err));
     LM_TRY(lm_state_clear(store, age, true, &s, err));
+    if (older == NULL)
+        LM_TRY(forget_history(store, err));
     return state_tell(c, swept_json(&s), err);
 }
 

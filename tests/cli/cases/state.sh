@@ -44,9 +44,11 @@ plain_state fsck 2>&1 | grep -E '^(bad_sessions|lemma: an entry)'
 plain_state clear
 plain_state clear --older soon
 plain_state clear --older 3d --json | figures
+echo "what was typed" >here/chat_history
+plain_state clear --older 3d --json | figures; ls here/chat_history
 plain_state clear --all --json | figures
 plain_state ls
-ls here/runs here/entries
+ls here here/runs here/entries
 # Refused.
 plain_state show tale --at 3
 plain_state ls -m x
