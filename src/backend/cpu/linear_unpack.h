@@ -163,7 +163,7 @@ LM_INLINE void lm_up_iq4_xs(const uint8_t *p, uint32_t cols, uint8_t *restrict c
         float d = lm_up_half(p);
         uint32_t high = lm_u16le(p + 2);
         for (int j = 0; j < 8; j++, c += 32) {
-            uint32_t u = (p[4 + j / 2] >> 4 * (j & 1) & 15u) | (high >> 2 * j & 3) << 4;
+            uint32_t u = ((uint32_t)p[4 + j / 2] >> 4 * (j & 1) & 15u) | (high >> 2 * j & 3) << 4;
             *s++ = d * (float)((int)u - 32); /* exact */
             lm_up_nibbles(p + 8 + 16 * j, c);
             lm_up_table(LM_UP_IQ4_CODES, c, 32);

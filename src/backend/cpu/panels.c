@@ -151,8 +151,9 @@ static void put_scales(const lm_quant *q, const uint8_t *const p[LM_QUANT_PLANES
             } else {
                 uint32_t high = lm_u16le(from + 2);
                 for (int b = 0; b < 8; b++) /* u - 32, as two's complement */
-                    sc[16 * b] =
-                        (uint8_t)(((from[4 + b / 2] >> 4 * (b & 1) & 15u) | (high >> 2 * b & 3) << 4) - 32u);
+                    sc[16 * b] = (uint8_t)((((uint32_t)from[4 + b / 2] >> 4 * (b & 1) & 15u) |
+                                            (high >> 2 * b & 3) << 4) -
+                                           32u);
             }
         }
         return;

@@ -360,7 +360,7 @@ LM_INLINE void k_scales(int kind, const uint8_t *const p[4], float *s, float *m)
             float d = lm_up_half(p[r]);
             uint32_t high = lm_u16le(p[r] + 2);
             for (int b = 0; b < 8; b++) {
-                uint32_t u = (p[r][4 + b / 2] >> 4 * (b & 1) & 15u) | (high >> 2 * b & 3) << 4;
+                uint32_t u = ((uint32_t)p[r][4 + b / 2] >> 4 * (b & 1) & 15u) | (high >> 2 * b & 3) << 4;
                 s[b / 4 * 64 + b % 4 * 4 + r] = d * (float)((int)u - 32);
             }
         }
